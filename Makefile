@@ -1,0 +1,54 @@
+# Every target that needs the environment makes it first; a second call skips what is done.
+PYTHON ?= python3
+DATA ?= digits
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train evaluate validate lint format test test-all benchmark clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  variables: DATA=<digits|npz> ARGS="key=value ..." (all keys: .venv/bin/confoundergan --help)'
+
+setup: $(VENV)/.done ## make .venv with the tested versions (6 GB, minutes)
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than 3.11; give a newer one with: make setup PYTHON=python3.12"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,wandb]'
+	@touch $@
+
+train: setup ## train, protect, retrain victims, sum up: make train DATA=digits ARGS="seeds=3"
+	@$(BIN)/confoundergan train data=$(DATA) $(ARGS)
+
+evaluate: setup ## retrain victims on a finished run: make evaluate ARGS="run=runs/... victim.arch=resnet18"
+	@$(BIN)/confoundergan evaluate $(ARGS)
+
+validate: setup ## check data, networks, disk and logger without training
+	@$(BIN)/confoundergan validate data=$(DATA) $(ARGS)
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup ## the tests that take under 10 minutes on two cores
+	$(BIN)/pytest
+
+test-all: setup ## all tests, the slow ones too
+	$(BIN)/pytest -m ''
+
+benchmark: setup ## Lightning's loop beside a bare PyTorch loop
+	@$(BIN)/python -m experiments.benchmarks.loop
+
+clean: ## remove what was made, the environment and the runs too
+	rm -rf $(VENV) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,80 @@
+"""The confounder's own tests: is the label in the noise, and does the noise decide what a victim answers?
+
+They explain a protection; only a victim's accuracy on clean images is one.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.base import ImageSet, divide
+from victims.config import RECIPES
+from victims.train import predict, train_victim
+
+# Probes train without augmentation: the question is what is there to be read.
+PROBES = {
+    "linear": replace(RECIPES["quick"], arch="linear", epochs=15, lr=0.02, augment="none"),
+    "conv": replace(RECIPES["quick"], epochs=8, augment="none"),
+}
+
+
+def noise_of(clean: ImageSet, stored: ImageSet) -> ImageSet:
+    """The stored noise as images: mid-grey plus the difference, uint8, with the labels of the images."""
+    difference = stored.images.short() - clean.images.short()
+    return ImageSet((difference + 128).clamp(0, 255).to(torch.uint8), clean.labels)
+
+
+class NoiseProbe:
+    """Noise-only accuracy: how well a probe reads the label from the noise alone.
+
+    Args:
+        probe: ``linear`` or ``conv``.
+    """
+
+    def __init__(self, probe: str) -> None:
+        self.recipe = PROBES[probe]
+
+    def run(
+        self, noise: ImageSet, unseen: ImageSet | None, classes: int, seed: int, device: torch.device
+    ) -> dict[str, float | None]:
+        """Trains on the noise of four fifths of the generator's training images.
+
+        Returns:
+            Accuracy on the noise of the other fifth (``standard``) and of images that the generator never saw
+            (``fast``; None without such images).
+        """
+        held_rows, used_rows = divide(noise.labels, [0.2], seed)
+        held = noise.subset(held_rows)
+        report = train_victim(noise.subset(used_rows), held, classes, self.recipe, seed, device)
+        fast = accuracy(report.model, unseen.images, unseen.labels, device) if unseen else None
+        return {"standard": report.curve[-1]["accuracy"], "fast": fast}
+
+
+class SwapTest:
+    """How often a victim answers the noise's label when that noise sits on another image."""
+
+    def run(self, model: nn.Module, noise: ImageSet, others: ImageSet, device: torch.device) -> float:
+        """Puts noise i on image j of ``others`` (clean, of another class where possible, the same pairs every time).
+
+        Args:
+            model: a victim trained on protected images.
+            noise: of ``noise_of``.
+            others: images that carry no noise.
+
+        Returns:
+            The share of answers equal to the noise's label, in [0, 1].
+        """
+        rows = torch.arange(len(noise)) % len(others)
+        for _ in range(len(others)):
+            same = others.labels[rows] == noise.labels
+            if not same.any():
+                break
+            rows = torch.where(same, (rows + 1) % len(others), rows)
+        mixed = (others.images[rows].short() + noise.images.short() - 128).clamp(0, 255).to(torch.uint8)
+        return accuracy(model, mixed, noise.labels, device)
+
+
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> float:
+    """Share of right answers on images (uint8 N×C×H×W), in [0, 1]."""
+    return (predict(model, images, device).argmax(1) == labels).float().mean().item()

@@ -1,0 +1,75 @@
+"""Pictures: clean images, protected ones and the noise, amplified."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from datamodules.base import ImageSet
+
+CELL, HEAD, SIDE, GAP, COLUMNS = 72, 20, 92, 4, 10
+
+
+class PictureGrid:
+    """A column a class (ten at most), with rows clean, protected and noise; the noise fills black to white at ±ε.
+
+    Args:
+        class_names: in label order.
+        epsilon: in grey levels.
+    """
+
+    def __init__(self, class_names: tuple[str, ...], epsilon: float) -> None:
+        self.class_names, self.epsilon = class_names, epsilon
+
+    def run(self, clean: ImageSet, stored: ImageSet) -> Image.Image:
+        """The grid of each class's first image."""
+        firsts = [int((clean.labels == k).nonzero()[0]) for k in range(min(COLUMNS, len(self.class_names)))]
+        before, after = clean.images[firsts].float(), stored.images[firsts].float()
+        noise = 127.5 + (after - before) * (127.5 / self.epsilon)
+        sheet = Image.new("RGB", (SIDE + len(firsts) * (CELL + GAP), HEAD + 3 * (CELL + GAP)), "white")
+        draw = ImageDraw.Draw(sheet)
+        font = ImageFont.load_default(12)
+        for row, (title, images) in enumerate((("clean", before), ("protected", after), ("noise", noise))):
+            top = HEAD + row * (CELL + GAP)
+            draw.text(
+                (4, top + CELL // 2 - 6), f"{title} ×{127.5 / self.epsilon:.0f}" if row == 2 else title, "black", font
+            )
+            for column, image in enumerate(images):
+                left = SIDE + column * (CELL + GAP)
+                sheet.paste(_picture(image), (left, top))
+                if row == 0:
+                    draw.text((left, 3), self.class_names[column][:11], "black", font)
+        return sheet
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """C×H×W in 0–255 as an RGB picture of CELL pixels a side."""
+    pixels = image.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    rgb = Image.fromarray(np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels)
+    enlarge = max(rgb.size) <= CELL
+    return rgb.resize((CELL, CELL), Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Writes a PNG that is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    picture.save(temporary, "PNG")
+    temporary.replace(path)
+
+
+def plot_curves(curves: dict[str, list[dict[str, float]]], chance: float, path: Path) -> None:
+    """Each victim's accuracy on clean test images by epoch, against chance."""
+    from matplotlib.figure import Figure  # heavy; needed here alone
+
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        axes.plot(range(1, len(curve) + 1), [100 * epoch["accuracy"] for epoch in curve], label=name, marker=".")
+    axes.axhline(100 * chance, color="grey", linestyle=":", label="chance")
+    axes.set(xlabel="epoch of the victim", ylabel="accuracy on clean test images, %", ylim=(0, 102))
+    axes.legend(loc="center right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,31 @@
+"""Random numbers as a function of (seed, epoch, batch, process)."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+
+def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    """A seed of 63 bits for one batch of one process."""
+    return int(np.random.SeedSequence((seed, epoch, batch, rank)).generate_state(1, np.uint64)[0] >> 1)
+
+
+class SeedEveryStep(pl.Callback):
+    """Seeds torch before every batch.
+
+    A resumed run then draws what the uninterrupted one drew, processes draw differently, and whatever else consumes
+    random numbers between batches cannot change the training.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        torch.manual_seed(step_seed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank))

@@ -1,0 +1,93 @@
+"""What is looked at while the generator learns: pictures, and victims trained briefly on what it gives now."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import WandbLogger
+
+from callbacks.export import SETTINGS, protect_part
+from callbacks.pictures import PictureGrid, save_picture
+from callbacks.retraining import SharedJobs
+from datamodules.base import ImageDataModule, ImageSet
+from datamodules.protected import ProtectedDataset
+from gan.module import ConfounderGAN
+from gan.protection import TrainedGenerator
+from victims.config import Recipe
+from victims.train import train_victim
+
+
+class Watch(pl.Callback):
+    """Every so many epochs: a picture grid, and victims (clean, standard, fast) on a small budget.
+
+    The victims are measured on the clean validation part, so nothing that one decides by them has seen the test part.
+    They train from files, as always; the files are deleted afterwards. The weights of the run are the same with and
+    without this callback.
+
+    Args:
+        folder: the run folder.
+        data: of the run.
+        recipe: of the victims, with the small budget's epochs.
+        every: epochs between checks.
+        seed: of the victims.
+    """
+
+    def __init__(self, folder: Path, data: ImageDataModule, recipe: Recipe, every: int, seed: int) -> None:
+        self.folder, self.data, self.recipe, self.every, self.seed = folder, data, recipe, every, seed
+        self.clean: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.clean
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.clean = state_dict
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ConfounderGAN)
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every:
+            return
+        training = pl_module.generator.training
+        trained = TrainedGenerator(pl_module.generator, pl_module.config.epsilon)
+        device = trainer.strategy.root_device
+
+        def job(setting: str) -> dict[str, Any]:
+            part = SETTINGS.get(setting, "train")
+            stored = self.data.parts[part] if setting == "clean" else self._stored(setting, trained, part)
+            report = train_victim(stored, self.data.parts["val"], self.data.classes, self.recipe, self.seed, device)
+            return {"accuracy": report.curve[-1]["accuracy"]}
+
+        settings = [s for s in SETTINGS if SETTINGS[s] in self.data.parts] + ([] if self.clean else ["clean"])
+        results = self.clean | SharedJobs(None).run({setting: partial(job, setting) for setting in settings})
+        pl_module.generator.train(training)
+        self.clean = {"clean": results["clean"]}
+        scores = {f"check/{setting}": result["accuracy"] for setting, result in results.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(scores | {"epoch": epoch - 1}, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+        if trainer.is_global_zero:
+            few = self.data.parts["train"]
+            grid = PictureGrid(self.data.class_names, trained.epsilon).run(
+                few, ImageSet(trained.protect(few.images), few.labels)
+            )
+            path = self.folder / "pictures" / f"epoch-{epoch:04d}.png"
+            save_picture(grid, path)
+            log_pictures(trainer.loggers, "pictures", [path])
+            text = ", ".join(f"{name.removeprefix('check/')} {100 * value:.0f} %" for name, value in scores.items())
+            print(f"epoch {epoch}: victims of {self.recipe.epochs} epochs, clean validation images: {text}", flush=True)
+
+    def _stored(self, setting: str, trained: TrainedGenerator, part: str) -> ImageSet:
+        folder = self.folder / "check" / setting
+        shutil.rmtree(folder, ignore_errors=True)
+        protect_part(folder, trained, self.data, part, "", self.seed)
+        stored = ProtectedDataset(folder).load()
+        shutil.rmtree(folder)
+        return stored
+
+
+def log_pictures(loggers: list[Any], key: str, paths: list[Path]) -> None:
+    """Pictures into every logger that takes some; they are PNG files in the run folder already."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(key, [str(path) for path in paths])

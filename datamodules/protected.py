@@ -1,0 +1,206 @@
+"""Protected sets on disk: what an owner publishes, and the only thing that a victim ever trains on.
+
+::
+
+    <folder>/<class>/<number>.png      lossless, any ImageFolder reads it
+    <folder>/manifest.jsonl            first line: about the set; then one line an image, in the order of the source
+
+Every file gets its final name complete (written beside it, then renamed). While a set is being written the manifest is
+called ``manifest.partial.jsonl``; a killed writer goes on from there.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from datamodules.base import ImageSet
+from datamodules.config import DataError
+
+FORMAT = 1
+MANIFEST, PARTIAL = "manifest.jsonl", "manifest.partial.jsonl"
+
+
+@dataclass(frozen=True)
+class About:
+    """The manifest's first line.
+
+    Attributes:
+        method: name of the protection.
+        checkpoint: sha256 of the generator's file; empty for methods without one.
+        epsilon: the bound, in grey levels of 255.
+        seed: of the protection.
+        data: name and fingerprint of the images that were protected.
+        class_names: in label order; also the folders' names.
+        images: how many.
+    """
+
+    method: str
+    checkpoint: str
+    epsilon: float
+    seed: int
+    data: str
+    class_names: list[str]
+    images: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image's line in the manifest.
+
+    Attributes:
+        path: relative to the manifest.
+        label: from 0.
+        original_sha256: of the clean pixels (uint8, H×W×C, row by row).
+        protected_sha256: of the file.
+        linf: largest change of a pixel, in grey levels.
+    """
+
+    path: str
+    label: int
+    original_sha256: str
+    protected_sha256: str
+    linf: int
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a file that is whole or absent under its name, also when the process is killed or the disk is full."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def write_protected(
+    folder: Path, clean: ImageSet, protect: Callable[[Tensor], Tensor], about: About, chunk: int = 256
+) -> None:
+    """Protects images and stores them; goes on where a killed call stopped.
+
+    Args:
+        folder: made if absent.
+        clean: the images, with their true labels (published as folder names, never given to ``protect``).
+        protect: uint8 B×C×H×W to uint8 B×C×H×W, deterministic.
+        about: the manifest's first line.
+        chunk: images protected at a time.
+
+    Raises:
+        DataError: the folder holds another set, or an image was changed by more than ε.
+    """
+    head = json.dumps({"format": FORMAT, **asdict(about)})
+    final, partial = folder / MANIFEST, folder / PARTIAL
+    for manifest in (final, partial):
+        if manifest.exists() and manifest.read_text().partition("\n")[0] != head:
+            raise DataError(f"{manifest}: belongs to another protected set; choose another folder or delete this one")
+    if final.exists():
+        return
+    for name in about.class_names:
+        (folder / folder_name(name)).mkdir(parents=True, exist_ok=True)
+    # a torn last line (killed while writing it) is written again
+    done = partial.read_text().split("\n")[1:-1] if partial.exists() else []
+    write_atomic(partial, "\n".join([head, *done, ""]).encode())
+    with partial.open("a") as lines:
+        for start in range(len(done), len(clean), chunk):
+            part = clean.subset(torch.arange(start, min(start + chunk, len(clean))))
+            protected = protect(part.images)
+            linf = (protected.int() - part.images.int()).abs().flatten(1).amax(1)
+            if linf.max() > about.epsilon:
+                raise DataError(
+                    f"{folder}: image {start + int(linf.argmax())} was changed by {linf.max()} grey levels, "
+                    f"above ε = {about.epsilon:g}; the protection is faulty"
+                )
+            before, after = (t.permute(0, 2, 3, 1).numpy() for t in (part.images, protected))
+            for i, label in enumerate(part.labels.tolist()):
+                path = Path(folder_name(about.class_names[label])) / f"{start + i:06d}.png"
+                data = _png(after[i])
+                write_atomic(folder / path, data)
+                original, stored = (hashlib.sha256(b).hexdigest() for b in (before[i].tobytes(), data))
+                entry = Entry(path.as_posix(), label, original, stored, int(linf[i]))
+                lines.write(json.dumps(asdict(entry)) + "\n")
+            lines.flush()
+    os.replace(partial, final)
+
+
+def folder_name(class_name: str) -> str:
+    """A class's folder: its name without what file systems forbid."""
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in class_name).strip(" .") or "_"
+
+
+class ProtectedDataset:
+    """A protected set read back from disk.
+
+    Args:
+        folder: holds ``manifest.jsonl``.
+
+    Raises:
+        DataError: no manifest, an unfinished one, or one of another version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / MANIFEST
+        if not path.is_file():
+            state = (
+                "its writing was cut off; run the same command again" if (folder / PARTIAL).exists() else "none found"
+            )
+            raise DataError(f"{path}: no finished protected set here ({state})")
+        try:
+            head, *lines = path.read_text().splitlines()
+            fields = json.loads(head)
+            if fields.pop("format", None) != FORMAT:
+                raise DataError(f"{path}: made by another version of this program; protect the images again")
+            self.about = About(**fields)
+            self.entries = [Entry(**json.loads(line)) for line in lines]
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}: damaged ({error}); protect the images again") from error
+        if len(self.entries) != self.about.images:
+            raise DataError(
+                f"{path}: lists {len(self.entries)} of {self.about.images} images; protect the images again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def _files(self) -> Iterator[tuple[Entry, bytes]]:
+        for entry in self.entries:
+            path = self.folder / entry.path
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise DataError(f"{path}: listed in the manifest, but not readable ({error.strerror})") from error
+            if hashlib.sha256(data).hexdigest() != entry.protected_sha256:
+                raise DataError(f"{path}: is not the file that the manifest describes; protect the images again")
+            yield entry, data
+
+    def load(self) -> ImageSet:
+        """All images, decoded from their files, in the order of the source.
+
+        Raises:
+            DataError: a file is missing, changed, or not listed.
+        """
+        import io
+
+        listed = {entry.path for entry in self.entries}
+        for path in sorted(self.folder.rglob("*.png")):
+            if path.relative_to(self.folder).as_posix() not in listed:
+                raise DataError(f"{path}: is not listed in the manifest; remove it or protect the images again")
+        arrays = [np.asarray(Image.open(io.BytesIO(data))) for _, data in self._files()]
+        images = np.stack([a.reshape(*a.shape[:2], -1) for a in arrays]).transpose(0, 3, 1, 2)
+        labels = torch.tensor([entry.label for entry in self.entries], dtype=torch.int64)
+        return ImageSet(torch.from_numpy(np.ascontiguousarray(images)), labels)

@@ -1,0 +1,1 @@
+"""The command line, configs, run folders, results and benchmarks."""

@@ -1,0 +1,111 @@
+"""The command line: ``confoundergan VERB key=value …``, the same as ``python -m experiments VERB key=value …``."""
+
+import signal
+import sys
+
+from experiments.config import ConfigError, compose, help_text, to_yaml
+
+USAGE = """
+confoundergan VERB [key=value ...] [--help] [--print-config] [--version]
+
+Makes images unlearnable: trains a generator of confounding noise, protects images with it, and retrains
+classifiers on the protected images to show how far that holds.
+
+verbs:
+  train      train, protect, retrain victims, sum up         confoundergan train data=digits seeds=3
+  evaluate   retrain victims on a finished run's files       confoundergan evaluate run=runs/… victim.arch=resnet18
+  validate   check data, networks, disk, logger; no training confoundergan validate data=npz data.path=photos.npz
+"""
+VERBS = ("train", "evaluate", "validate")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one verb; returns the exit code.
+
+    0: done. 2: the request cannot be carried out, and one line a fault says why. 130 and 143: stopped by Ctrl-C and
+    SIGTERM. Anything else is a defect of this program and shows its traceback.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    if flags & {"--help", "-h"} or not arguments:
+        print(help_text(USAGE))
+        return 0
+    if "--version" in flags:
+        from importlib.metadata import version
+
+        print(f"confoundergan {version('confoundergan')}")
+        return 0
+    try:
+        faults = [
+            f"{flag}: no such flag; known: --help, --print-config, --version" for flag in flags - {"--print-config"}
+        ]
+        if not words or words[0] not in VERBS:
+            from experiments.config import near
+
+            word = words[0] if words else ""
+            faults.append(f"{word!r}: no such verb{near(word, list(VERBS))}; known: {', '.join(VERBS)}")
+            raise ConfigError(faults)
+        verb, given = words[0], words[1:]
+        try:
+            # an existing run brings its own configuration, so arguments are checked against that one there
+            config, sources = compose(given)
+        except ConfigError as error:
+            raise ConfigError(faults + error.faults) from error
+        if faults:
+            raise ConfigError(faults)
+        if "--print-config" in flags:
+            print(to_yaml(config, sources), end="")
+            return 0
+        return _run(verb, config, given)
+    except ConfigError as error:
+        for fault in error.faults:
+            print(f"error: {fault}", file=sys.stderr)
+        return 2
+
+
+def _run(verb: str, config, given: list[str]) -> int:  # type: ignore[no-untyped-def]
+    """Loads what the verb needs (torch and all) and runs it."""
+    from callbacks.stopping import Stopped
+    from datamodules.config import DataError
+    from experiments.folder import RunError, is_main
+    from gan.protection import GeneratorFileError
+
+    try:
+        if verb == "train":
+            from experiments.train import train
+
+            train(config, given)
+        elif verb == "evaluate":
+            from experiments.evaluate import evaluate
+
+            evaluate(given)
+        else:
+            from experiments.validate import validate
+
+            return validate(config)
+    except (DataError, RunError, GeneratorFileError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stop:
+        if is_main():
+            print(f"{stop}; go on with: {_how_to_resume(config)}", file=sys.stderr)
+        return 128 + stop.number
+    except KeyboardInterrupt:  # outside of training: nothing is half-written, finished stages are kept
+        if is_main():
+            print(f"stopped; go on with: {_how_to_resume(config)}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except OSError as error:
+        # a full disk or a folder that lost its permissions: files are whole or absent, so the run can go on later
+        print(
+            f"error: {error.filename or 'writing'}: {error.strerror}; make room, then: {_how_to_resume(config)}",
+            file=sys.stderr,
+        )
+        return 2
+    return 0
+
+
+def _how_to_resume(config) -> str:  # type: ignore[no-untyped-def]
+    import os
+
+    return f"confoundergan train resume={os.environ.get('CONFOUNDERGAN_RUN_DIR', config.resume)}"

@@ -1,0 +1,188 @@
+"""After training: export, measuring, retraining victims, results. Also the verb ``evaluate``."""
+
+import os
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from omegaconf import OmegaConf
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
+from callbacks.export import SETTINGS
+from callbacks.imperceptibility import Imperceptibility
+from callbacks.pictures import PictureGrid, plot_curves, save_picture
+from callbacks.retraining import Job, SharedJobs, own_device
+from datamodules.base import ImageDataModule, ImageSet
+from datamodules.protected import ProtectedDataset
+from experiments import results
+from experiments.config import Config, ConfigError, compose
+from experiments.data import make_data
+from experiments.folder import RunError, describe, is_main, newest, say, write_json
+from gan.classifier import check_arch
+from gan.protection import load_generator
+from victims.train import train_victim
+
+
+def evaluate_seed(
+    config: Config,
+    data: ImageDataModule,
+    run: Path,
+    out: Path,
+    seed: int,
+    seconds: dict[str, float],
+    device: torch.device,
+) -> dict[str, Any]:
+    """Measures one seed's protected sets and retrains all victims on them, shared out among the processes.
+
+    Args:
+        config: of the evaluation (``victim`` counts).
+        data: as the run had it, set up.
+        run: holds generator and protected sets.
+        out: gets pictures and the victims' files.
+        seed: of the victims.
+        seconds: of the stages so far.
+        device: of this process.
+
+    Returns:
+        The seed's entry of results.json.
+    """
+    clock, before = time.perf_counter(), sum(seconds.values())
+    stored = {s: ProtectedDataset(run / "protected" / s).load() for s in SETTINGS if SETTINGS[s] in data.parts}
+    clean = {setting: data.parts[SETTINGS[setting]] for setting in stored}
+    measured: dict[str, Any] = {}
+    if is_main():
+        measured.update(Imperceptibility().run(_joined(clean), _joined(stored)))
+        for setting in stored:
+            measured[setting] = Imperceptibility().run(clean[setting], stored[setting])
+        for setting in stored:
+            grid = PictureGrid(data.class_names, config.gan.epsilon).run(clean[setting], stored[setting])
+            save_picture(grid, out / "pictures" / f"{setting}.png")
+        seconds = seconds | {"measuring": time.perf_counter() - clock}
+
+    recipe, test, classes = config.victim.resolved(), data.parts["test"], data.classes
+    jobs: dict[str, Job] = {}
+    with _progress() as bar:
+
+        def victim(name: str, train: ImageSet, noise: ImageSet | None) -> dict[str, Any]:
+            task = bar.add_task(f"victim: {name}", total=recipe.epochs)
+            report = train_victim(train, test, classes, recipe, seed, device, lambda: bar.advance(task))
+            swap = SwapTest().run(report.model, noise, test, device) if noise else None
+            return {"scores": report.scores(), "curve": report.curve, "seconds": report.seconds, "swap": swap}
+
+        noise = {setting: noise_of(clean[setting], stored[setting]) for setting in stored}
+        for setting in stored:
+            original = "clean" if setting == "standard" else f"clean_{setting}"
+            jobs[original] = partial(victim, original, clean[setting], None)
+            jobs[setting] = partial(victim, setting, stored[setting], noise[setting])
+        for probe in PROBES:
+            jobs[f"probe_{probe}"] = partial(
+                NoiseProbe(probe).run, noise["standard"], noise.get("fast"), classes, seed, device
+            )
+        done = SharedJobs(out / "victims").run(jobs)
+
+    entry: dict[str, Any] = {"seed": seed}
+    for name in results.VICTIMS:
+        if name in done:
+            entry[name] = done[name]["scores"]
+            seconds = seconds | {f"victim_{name}": done[name]["seconds"]}
+    entry["imperceptibility"] = measured
+    entry["diagnostics"] = {
+        "noise_only": {probe: done[f"probe_{probe}"] for probe in PROBES},
+        "swap": {setting: done[setting]["swap"] for setting in stored},
+    }
+    entry["seconds"] = seconds | {"total": before + time.perf_counter() - clock}
+    if is_main():
+        curves = {name: done[name]["curve"] for name in results.VICTIMS if name in done}
+        plot_curves(curves, 1 / classes, out / "pictures" / "victims.png")
+        write_json(out / "entry.json", entry)
+    return entry
+
+
+def finish(config: Config, data: ImageDataModule, entries: list[dict[str, Any]], out: Path) -> dict[str, Any]:
+    """Writes results.json and summary.md from the seeds' entries, on the main process; returns the results."""
+    found = results.assemble(entries, 1 / data.classes, data.majority, asdict(config))
+    if is_main():
+        results.write(out, found)
+    return found
+
+
+def evaluate(arguments: list[str]) -> None:
+    """The verb: retrains victims on a finished run's files, with other ``victim.…`` options if given.
+
+    Writes to ``<run>/evaluations/<number>``; the run's own results stay.
+
+    Raises:
+        ConfigError, RunError, DataError: as their messages say.
+    """
+    chosen = [a.removeprefix("run=") for a in arguments if a.startswith("run=")]
+    run = Path(chosen[-1]) if chosen else newest()
+    if not (run / "config.yaml").is_file():
+        raise RunError(f"run: {run} is no run folder (it has no config.yaml); give one that 'train' made")
+    config = reopen(run, arguments, ("victim", "run", "fast_dev_run"), "evaluate takes run=<folder> and victim.… alone")
+    if fault := check_arch(config.victim.resolved().arch):
+        raise ConfigError([f"victim.arch: {fault}"])
+    data = make_data(config)
+    seeds = {
+        config.seed + i: (run / f"seed-{config.seed + i}" if config.seeds > 1 else run) for i in range(config.seeds)
+    }
+    for seed, folder in seeds.items():
+        try:
+            load_generator(folder / "generator.safetensors")
+        except Exception as error:
+            raise RunError(f"run: seed {seed} is not finished ({error}); go on with 'train resume={run}'") from error
+    number = 1 + max((int(p.name) for p in (run / "evaluations").glob("*") if p.name.isdigit()), default=0)
+    out = run / "evaluations" / str(number)
+    out.mkdir(parents=True)
+    describe(out, config)
+    entries = []
+    for seed, folder in seeds.items():
+        target = out / f"seed-{seed}" if len(seeds) > 1 else out
+        target.mkdir(exist_ok=True)
+        say(f"seed {seed}: victims on {folder / 'protected'}")
+        entries.append(evaluate_seed(config, data, folder, target, seed, {}, own_device()))
+    finish(config, data, entries, out)
+
+
+def reopen(run: Path, arguments: list[str], allowed: tuple[str, ...], rule: str) -> Config:
+    """The configuration of an earlier run, with the few keys changed that may be.
+
+    Raises:
+        ConfigError: another key was given; ``rule`` says which may be.
+    """
+    refused = [a.partition("=")[0] for a in arguments if a.partition("=")[0].split(".")[0] not in allowed]
+    if refused:
+        raise ConfigError([f"{key}: cannot change in an existing run; {rule}" for key in refused])
+    try:
+        base = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+        assert isinstance(base, dict)
+    except Exception as error:
+        raise RunError(
+            f"{run / 'config.yaml'}: not readable ({str(error).splitlines()[0]}); start a new run"
+        ) from error
+    return compose(arguments, base)[0]  # type: ignore[arg-type]
+
+
+def barrier() -> None:
+    """Waits for the other processes, if there are any."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+
+
+def _joined(parts: dict[str, ImageSet]) -> ImageSet:
+    return ImageSet(torch.cat([p.images for p in parts.values()]), torch.cat([p.labels for p in parts.values()]))
+
+
+def _progress() -> Progress:
+    quiet = not is_main() or bool(os.environ.get("CONFOUNDERGAN_QUIET"))
+    return Progress(
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        "{task.completed}/{task.total}",
+        TimeElapsedColumn(),
+        disable=quiet,
+    )

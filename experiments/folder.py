@@ -1,0 +1,129 @@
+"""The run folder: what is written where, and how a run's surroundings are recorded."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from datamodules.protected import write_atomic
+from experiments.config import Config, to_yaml
+
+PACKAGES = ("confoundergan", "torch", "lightning", "torchmetrics", "timm", "omegaconf", "numpy", "pillow")
+
+
+class RunError(Exception):
+    """A run folder that cannot be used as asked; the message names it and the remedy."""
+
+
+def choose(config: Config) -> Path:
+    """The folder of a new run, made now, or that of the run to resume.
+
+    Processes that Lightning starts for the other devices inherit the choice through the environment.
+
+    Raises:
+        RunError: the folder holds a run already, or cannot be written.
+    """
+    inherited = os.environ.get("CONFOUNDERGAN_RUN_DIR")
+    if inherited:
+        return Path(inherited)
+    if config.resume:
+        folder = Path(config.resume)
+        if not (folder / "config.yaml").is_file():
+            raise RunError(f"resume: {folder} is no run folder (it has no config.yaml); give one that 'train' made")
+    else:
+        folder = Path(config.run_dir or f"runs/{config.data.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RunError(
+                f"run_dir: {folder} exists and is not empty; give another one, or resume={folder} to go on with it"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"run_dir: {folder} cannot be made ({error.strerror}); give run_dir=<a folder you may write>"
+            ) from error
+    if not os.access(folder, os.W_OK):
+        raise RunError(f"run_dir: {folder} is read-only; give run_dir=<a folder you may write>")
+    os.environ["CONFOUNDERGAN_RUN_DIR"] = str(folder)
+    return folder
+
+
+def newest() -> Path:
+    """The newest finished run under runs/.
+
+    Raises:
+        RunError: there is none.
+    """
+    finished = sorted(Path("runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    if not finished:
+        raise RunError("run: no finished run under runs/; train one, or give run=<folder>")
+    return finished[-1].parent
+
+
+def describe(folder: Path, config: Config) -> None:
+    """Writes config.yaml and environment.json, before anything else happens."""
+    write_atomic(folder / "config.yaml", to_yaml(config).encode())
+    write_json(folder / "environment.json", environment())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes readable JSON, whole or not at all."""
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide results."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device and state of the repository."""
+    import torch  # late: the command line must answer --help at once
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "versions": versions(),
+        "device": gpus[0] if gpus else f"{platform.machine()} CPU",
+        "gpus": len(gpus),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "platform": platform.system(),
+        "git": _git(),
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit, and whether files differ from it; None outside of a checkout."""
+    here = Path(__file__).parent
+
+    def ask(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {
+            "commit": ask("rev-parse", "HEAD"),
+            "changed": bool(ask("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def is_main() -> bool:
+    """Whether this process speaks and writes for all."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def say(text: str) -> None:
+    """Prints from the main process alone, at once."""
+    if is_main():
+        print(text, flush=True)

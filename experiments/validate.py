@@ -1,0 +1,92 @@
+"""The verb ``validate``: everything that can be known before training, without training."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from callbacks.export import SETTINGS
+from callbacks.retraining import own_device
+from datamodules.base import to_float
+from experiments.config import Config
+from experiments.data import make_data
+from experiments.logs import wandb_mode
+from gan.classifier import build_classifier
+from gan.module import ConfounderGAN
+
+
+def validate(config: Config) -> int:
+    """Prints a line a check; returns 0 if training can start, else 2.
+
+    Raises:
+        DataError: the data are unusable.
+    """
+    print("[1/5] data", flush=True)
+    data = make_data(config)
+    height, width = data.size
+    parts = ", ".join(f"{name} {len(part)}" for name, part in data.parts.items())
+    print(f"      {config.data.name}: {data.classes} classes, {height}×{width}×{data.channels}; {parts}")
+    faults = []
+    if config.data.batch_size > len(data.parts["train"]):
+        faults.append(
+            f"data.batch_size: is {config.data.batch_size}, but the train part has {len(data.parts['train'])} images"
+        )
+
+    print("[2/5] networks: one batch forward and backward", flush=True)
+    few = data.parts["train"].subset(torch.arange(min(8, len(data.parts["train"]))))
+    device = own_device() if config.trainer.accelerator in ("auto", "gpu") else torch.device("cpu")
+    images, labels = to_float(few.images).to(device), few.labels.to(device)
+    try:
+        module = ConfounderGAN(config.gan, data.classes, data.channels, data.size, 1, config.seed).to(device)
+        victim = build_classifier(config.victim.resolved().arch, data.classes, data.channels, data.size).to(device)
+        noise = module.generator(images)
+        named = {"surrogate": module.surrogate, "victim": victim}
+        loss = sum(
+            (F.cross_entropy(net(images + noise), labels) for net in named.values()), torch.zeros((), device=device)
+        )
+        if module.discriminator is not None:
+            named["discriminator"] = module.discriminator
+            loss = loss + module.discriminator(images + noise).mean()
+        loss.backward()
+        for name, net in {"generator": module.generator, **named}.items():
+            print(f"      {name}: {sum(p.numel() for p in net.parameters()):,} parameters")
+    except (ValueError, RuntimeError) as error:
+        faults.append(f"networks: {str(error).splitlines()[0]}")
+
+    print("[3/5] disk", flush=True)
+    folder = Path(config.run_dir or "runs")
+    while not folder.exists():
+        folder = folder.parent
+    stored = sum(len(data.parts[part]) for part in SETTINGS.values() if part in data.parts)
+    # PNG stores noisy pixels at about their own size; checkpoints hold weights and two moments of each
+    need = stored * (height * width * data.channels + 4096) + 200 * 2**20
+    free = shutil.disk_usage(folder).free
+    print(f"      about {need / 2**20:.0f} MiB needed, {free / 2**20:.0f} MiB free in {folder}")
+    if free < need:
+        faults.append(f"run_dir: {folder} has {free / 2**20:.0f} MiB free, about {need / 2**20:.0f} MiB are needed")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        faults.append(f"run_dir: cannot write in {folder} ({error.strerror})")
+
+    print("[4/5] devices", flush=True)
+    gpus = torch.cuda.device_count()
+    print(
+        f"      {gpus} GPUs, {torch.get_num_threads()} CPU threads; trainer.devices={config.trainer.devices or 'all'}"
+    )
+    if config.trainer.accelerator == "gpu" and not gpus:
+        faults.append("trainer.accelerator: gpu, but this machine has none; use auto or cpu")
+
+    print("[5/5] logger", flush=True)
+    if config.logger == "wandb":
+        mode, why = wandb_mode()
+        print(f"      metrics.csv; W&B {mode} ({why})")
+    else:
+        print("      metrics.csv")
+    for fault in faults:
+        print(f"error: {fault}")
+    print("ready to train" if not faults else "not ready")
+    return 2 if faults else 0

@@ -1,0 +1,83 @@
+"""Every choice of the method, with its default, its meaning and its range. Free of torch, so that ``--help`` is fast.
+
+The published abstract (Tian et al., NeurIPS 2022) fixes that there is a generator with the confounder property, a
+discriminator for imperceptibility and a bound; every value below is our choice.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from datamodules.config import option
+
+
+@dataclass
+class NetworkConfig:
+    """What every one of the three networks has: its own optimizer, schedule, clipping and compilation."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "optimizer of this network")
+    lr: float = option(1e-3, "peak learning rate", gt=0)
+    beta1: float = option(0.9, "first Adam coefficient, or the momentum of sgd", ge=0, lt=1)
+    weight_decay: float = option(0.0, "weight decay", ge=0)
+    schedule: Literal["constant", "cosine"] = option("cosine", "learning rate over all batches of the run")
+    warmup: float = option(0.0, "share of all batches over which the learning rate rises from 0", ge=0, lt=1)
+    clip: float = option(0.0, "largest gradient norm of this network; 0 turns clipping off", ge=0)
+    compile: bool = option(False, "torch.compile this network (pays on a GPU, costs a minute at the start)")
+
+
+@dataclass
+class GeneratorConfig(NetworkConfig):
+    """The network that looks at an image and gives its noise."""
+
+    width: int = option(32, "channels at full resolution; doubled at every downsampling", ge=4, le=1024)
+    levels: int = option(3, "how many times the image is halved on the way to the bottleneck", ge=1, le=6)
+    blocks: int = option(1, "residual blocks a level", ge=1, le=16)
+
+
+@dataclass
+class DiscriminatorConfig(NetworkConfig):
+    """The network that tells clean images from protected ones; its pressure keeps the noise unnoticed."""
+
+    beta1: float = option(0.5, "first Adam coefficient, or the momentum of sgd", ge=0, lt=1)
+    lr: float = option(2e-4, "peak learning rate", gt=0)
+    width: int = option(32, "channels of the first layer; doubled at every layer", ge=4, le=1024)
+    levels: int = option(2, "strided layers, each halving the image", ge=1, le=6)
+
+
+@dataclass
+class ViewsConfig:
+    """What the surrogate is trained on, and what the generator must make readable: weights of a mixture."""
+
+    image_noise: float = option(1.0, "weight of x + n with label y: what a thief trains on", ge=0)
+    noise: float = option(0.0, "weight of the noise alone (on mid-grey) with label y", ge=0)
+    swap: float = option(0.0, "weight of the noise of image i on image j, with label of i (an intervention)", ge=0)
+
+
+@dataclass
+class SurrogateConfig(NetworkConfig):
+    """The classifier that stands in for the unknown victim while the generator learns."""
+
+    arch: str = option("narrow", "'narrow' (for CPUs) or any timm model name")
+    sees: ViewsConfig = field(default_factory=ViewsConfig)
+    reinit_every: int = option(0, "start the surrogate anew every so many epochs; 0 never", ge=0)
+
+
+@dataclass
+class GanConfig:
+    """The objectives and the three networks."""
+
+    epsilon: float = option(8.0, "largest change of a pixel, in grey levels of 255 (8 means 8/255)", ge=1, le=64)
+    gan_loss: Literal["hinge", "least_squares", "none"] = option("hinge", "adversarial loss; none trains no D")
+    gan_weight: float = option(0.1, "weight of the adversarial loss in the generator's objective", ge=0)
+    norm_weight: float = option(0.0, "weight of the mean squared noise, as a share of the bound, for G", ge=0)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        found = []
+        if self.surrogate.sees.image_noise + self.surrogate.sees.noise + self.surrogate.sees.swap == 0:
+            found.append("gan.surrogate.sees: all weights are 0; give image_noise, noise or swap a weight above 0")
+        if self.gan_loss != "none" and self.gan_weight == 0:
+            found.append("gan.gan_weight: is 0 while gan.gan_loss is on; set gan.gan_loss=none or a weight above 0")
+        return found

@@ -1,0 +1,146 @@
+"""Training a victim: what somebody who collected the images does with them."""
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
+
+from datamodules.augment import crop_flip
+from datamodules.base import ImageSet, divide, to_float
+from gan.classifier import build_classifier
+from gan.optim import make_schedule
+from victims.config import Recipe
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_auroc")
+VAL_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class VictimReport:
+    """What became of a victim.
+
+    Attributes:
+        curve: one mapping an epoch: the METRICS on the clean test images (fractions in [0, 1]), ``val_accuracy`` on a
+            part of its own training images that was kept from it, and ``loss`` on the training images.
+        images: how many it trained on.
+        seconds: wall time.
+        model: the trained classifier, in evaluation mode.
+    """
+
+    curve: list[dict[str, float]]
+    images: int
+    seconds: float
+    model: nn.Module
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Each metric at the last epoch, at its own peak, and at the epoch that the kept part would select.
+
+        The peak is chosen by the test images, hence an upper bound that no thief can reach knowingly.
+        """
+        best = max(range(len(self.curve)), key=lambda epoch: self.curve[epoch]["val_accuracy"])
+        return {
+            metric: {
+                "last": self.curve[-1][metric],
+                "peak": max(epoch[metric] for epoch in self.curve),
+                "selected": self.curve[best][metric],
+            }
+            for metric in METRICS
+        }
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Any:
+    """Seeds torch inside, and leaves the random state outside as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def train_victim(
+    train: ImageSet,
+    test: ImageSet,
+    classes: int,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> VictimReport:
+    """Trains a classifier on images and measures it on clean ones; a pure function of its arguments.
+
+    Global random state is neither read nor changed, so a GAN run is the same with and without it.
+
+    Args:
+        train: what the victim trains on, as decoded from disk. A tenth, stratified, is kept from it for selection.
+        test: clean images.
+        classes: number of classes K.
+        recipe: architecture and training.
+        seed: of the initialisation, the order and the augmentation.
+        device: None: the CPU.
+        progress: called after every epoch.
+
+    Raises:
+        ValueError: the architecture is unknown or cannot take these images.
+    """
+    started = time.perf_counter()
+    device = device or torch.device("cpu")
+    kept_rows, used_rows = divide(train.labels, [VAL_FRACTION], seed)
+    used, kept = train.subset(used_rows), train.subset(kept_rows)
+    channels, height, width = train.images.shape[1:]
+    curve: list[dict[str, float]] = []
+    with own_randomness(seed, device), torch.enable_grad():
+        model = build_classifier(recipe.arch, classes, channels, (height, width))
+        model.to(device).to(memory_format=torch.channels_last)
+        images, labels = used.images.to(device), used.labels.to(device)
+        batches = max(1, len(used) // recipe.batch_size)
+        optimizer = torch.optim.SGD(
+            model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
+        )
+        schedule = make_schedule(optimizer, recipe.epochs * batches, recipe.warmup)
+        for _ in range(recipe.epochs):
+            model.train()
+            total = torch.zeros((), device=device)
+            # equal batches of at least batch_size: no crumb for batch norm to stumble over
+            for rows in torch.randperm(len(used)).to(device).tensor_split(batches):
+                batch = to_float(images[rows])
+                if recipe.augment != "none":
+                    batch = crop_flip(batch, flip=recipe.augment == "crop_flip")
+                loss = F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), labels[rows])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                if recipe.clip:
+                    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+                optimizer.step()
+                schedule.step()
+                total += loss.detach()
+            scores = measure(predict(model, test.images, device), test.labels, classes)
+            val = (predict(model, kept.images, device).argmax(1) == kept.labels).float().mean().item()
+            curve.append(scores | {"val_accuracy": val, "loss": total.item() / batches})
+            progress()
+    return VictimReport(curve, len(train), time.perf_counter() - started, model.eval())
+
+
+def predict(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """Class probabilities, float N×K on the CPU, for images, uint8 N×C×H×W; puts the model in evaluation mode."""
+    model.eval()
+    with torch.no_grad():
+        parts = [
+            model(to_float(part.to(device)).contiguous(memory_format=torch.channels_last)) for part in images.split(512)
+        ]
+        return torch.cat(parts).float().softmax(1).cpu()
+
+
+def measure(probabilities: Tensor, labels: Tensor, classes: int) -> dict[str, float]:
+    """The METRICS, each in [0, 1], from probabilities (float N×K) and labels (int64 N)."""
+    values = (
+        multiclass_accuracy(probabilities, labels, classes, average="micro"),
+        multiclass_accuracy(probabilities, labels, classes, average="macro"),
+        multiclass_auroc(probabilities, labels, classes, average="macro"),
+    )
+    return {name: value.item() for name, value in zip(METRICS, values, strict=True)}
