@@ -48,16 +48,18 @@ class Batch(NamedTuple):
     Attributes:
         images: float B×C×H×W in [0, 1] on the uint8 grid (uint8 until it is on the device).
         labels: int64 B.
+        others: another image for each, shaped and scaled like ``images``: its neighbour in the joined batch.
         share: this process's images over its fair share of the joined batch; losses multiplied by it average, over
             processes, to the loss of the joined batch even when it does not divide evenly.
     """
 
     images: Tensor
     labels: Tensor
+    others: Tensor
     share: float
 
 
-class EpochBatches(Sampler[tuple[Tensor, float]]):
+class EpochBatches(Sampler[tuple[Tensor, Tensor, float]]):
     """Row numbers of each batch, a function of (seed, epoch) alone, so that a resumed run sees what it would have.
 
     Every image comes once an epoch. The batches are as equal as can be (no crumb at the end) and none is larger than
@@ -86,11 +88,12 @@ class EpochBatches(Sampler[tuple[Tensor, float]]):
         """The epoch of the next pass; Lightning calls this before each one."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[tuple[Tensor, float]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, float]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.images)
         for joined in np.array_split(order, self.steps):
-            rows = joined[self.rank :: self.world]
-            yield torch.from_numpy(rows), len(rows) * self.world / len(joined)
+            mine = slice(self.rank, None, self.world)
+            rows, others = joined[mine], np.roll(joined, -1)[mine]
+            yield torch.from_numpy(rows), torch.from_numpy(others), len(rows) * self.world / len(joined)
 
 
 class Rows(Dataset[Batch]):
@@ -100,8 +103,9 @@ class Rows(Dataset[Batch]):
         self.images = images
 
     def __getitem__(self, index: Any) -> Batch:
-        rows, share = index
-        return Batch(self.images.images[rows], self.images.labels[rows], share)
+        rows, others, share = index
+        pixels = self.images.images
+        return Batch(pixels[rows], self.images.labels[rows], pixels[others], share)
 
 
 def divide(labels: Tensor, fractions: list[float], seed: int) -> list[Tensor]:
@@ -123,6 +127,11 @@ def divide(labels: Tensor, fractions: list[float], seed: int) -> list[Tensor]:
         for part, piece in zip(parts, np.split(rows, cuts), strict=True):
             part.append(piece)
     return [torch.from_numpy(np.sort(np.concatenate(part))) for part in parts]
+
+
+def folder_name(class_name: str) -> str:
+    """A class's folder: its name without what file systems forbid."""
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in class_name).strip(" .") or "_"
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -181,6 +190,13 @@ class ImageDataModule(pl.LightningDataModule):
             return
         config = self.config
         rest, test = self.load()
+        folders: dict[str, str] = {}
+        for name in self.class_names:
+            if (other := folders.setdefault(folder_name(name), name)) != name:
+                raise DataError(
+                    f"data.name: classes {other!r} and {name!r} would both be stored in the folder "
+                    f"{folder_name(name)!r}; rename one"
+                )
         if test is None:
             rows, kept = divide(rest.labels, [config.test_fraction], config.split_seed)
             rest, test = rest.subset(kept), rest.subset(rows)
@@ -245,7 +261,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Pixels become float on the device: a quarter of the bytes travel."""
-        return batch._replace(images=to_float(batch.images))
+        return batch._replace(images=to_float(batch.images), others=to_float(batch.others))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint remembers of its data."""

@@ -73,8 +73,9 @@ class Npz(ImageDataModule):
             raise DataError(
                 f"{path}: {part}_labels is {labels.dtype}; integers from 0 are expected: use astype('int64')"
             )
-        labels = labels.reshape(len(labels), -1)
-        if labels.shape != (len(images), 1):
+        if labels.ndim == 2 and labels.shape[1] == 1:  # MedMNIST's shape
+            labels = labels[:, 0]
+        if labels.shape != (len(images),):
             raise DataError(
                 f"{path}: {len(images)} {part} images but {part}_labels of shape {labels.shape}; one label an image"
             )
@@ -84,7 +85,7 @@ class Npz(ImageDataModule):
             raise DataError(
                 f"{path}: {part}_labels go from {labels.min()} to {labels.max()}; 0 to classes - 1 expected"
             )
-        return ImageSet(torch.from_numpy(images), torch.from_numpy(labels[:, 0].astype(np.int64)))
+        return ImageSet(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
 
     def _decode(self, stream: np.ndarray, offsets: np.ndarray, part: str, path: Path) -> np.ndarray:
         """uint8 N×C×H×W from JPEG bytes; images of several sizes need data.size."""

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datamodules.base import ImageSet
+from datamodules.base import ImageSet, folder_name
 from datamodules.config import DataError
 
 FORMAT = 1
@@ -135,11 +135,6 @@ def write_protected(
                 lines.write(json.dumps(asdict(entry)) + "\n")
             lines.flush()
     os.replace(partial, final)
-
-
-def folder_name(class_name: str) -> str:
-    """A class's folder: its name without what file systems forbid."""
-    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in class_name).strip(" .") or "_"
 
 
 class ProtectedDataset:

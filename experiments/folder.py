@@ -12,6 +12,7 @@ from typing import Any
 from datamodules.protected import write_atomic
 from experiments.config import Config, to_yaml
 
+RUN_DIR = "CONFOUNDERGAN_RUN_DIR"
 PACKAGES = ("confoundergan", "torch", "lightning", "torchmetrics", "timm", "omegaconf", "numpy", "pillow")
 
 
@@ -22,14 +23,16 @@ class RunError(Exception):
 def choose(config: Config) -> Path:
     """The folder of a new run, made now, or that of the run to resume.
 
-    Processes that Lightning starts for the other devices inherit the choice through the environment.
+    The main process decides; those that Lightning starts for the other devices are told through the environment.
 
     Raises:
-        RunError: the folder holds a run already, or cannot be written.
+        RunError: the folder holds a run already, cannot be written, or several processes have no common name for it.
     """
-    inherited = os.environ.get("CONFOUNDERGAN_RUN_DIR")
-    if inherited:
-        return Path(inherited)
+    if not is_main():
+        told = os.environ.get(RUN_DIR) or config.resume or config.run_dir
+        if not told:
+            raise RunError("run_dir: processes started from outside must agree on a folder; give run_dir=<folder>")
+        return Path(told)
     if config.resume:
         folder = Path(config.resume)
         if not (folder / "config.yaml").is_file():
@@ -38,7 +41,7 @@ def choose(config: Config) -> Path:
         folder = Path(config.run_dir or f"runs/{config.data.name}-{time.strftime('%Y%m%d-%H%M%S')}")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise RunError(
-                f"run_dir: {folder} exists and is not empty; give another one, or resume={folder} to go on with it"
+                f"run_dir: {folder} exists and is not empty; give another, or resume={folder} to go on with it"
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +51,7 @@ def choose(config: Config) -> Path:
             ) from error
     if not os.access(folder, os.W_OK):
         raise RunError(f"run_dir: {folder} is read-only; give run_dir=<a folder you may write>")
-    os.environ["CONFOUNDERGAN_RUN_DIR"] = str(folder)
+    os.environ[RUN_DIR] = str(folder)
     return folder
 
 

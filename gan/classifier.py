@@ -84,14 +84,34 @@ def _timm(arch: str, classes: int, channels: int, size: tuple[int, int], small: 
         raise ValueError(fault)
     options: dict[str, Any] = {"num_classes": classes, "in_chans": channels}
     cfg = timm.get_pretrained_cfg(arch, allow_unregistered=False)
-    if cfg is not None and cfg.fixed_input_size:  # transformers and mixers: their weights know the image size
+    patched = cfg is not None and cfg.fixed_input_size  # transformers and mixers: their weights know the image size
+    if patched:
         options["img_size"] = size
-        if small:
-            options["patch_size"] = max(1, min(size) // 8)
     try:
+        if patched and small:
+            return _small_patches(arch, options, (size[0] // 8, size[1] // 8))
         return timm.create_model(arch, pretrained=False, **options)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise ValueError(f"{arch!r} cannot be built for {size[0]}×{size[1]} images: {error}") from error
+
+
+def _small_patches(arch: str, options: dict[str, Any], patch: tuple[int, int]) -> nn.Module:
+    """A transformer or mixer whose patches are an eighth of the image's sides.
+
+    timm's mixers fix the patch in their name: such a model is made for 8×8 of its own patches, then given a smaller
+    patch embedding.
+    """
+    try:
+        return timm.create_model(arch, pretrained=False, patch_size=patch, **options)
+    except TypeError:
+        own: Any = timm.create_model(arch, pretrained=False)
+        side = 8 * own.stem.patch_size[0]
+        net: Any = timm.create_model(arch, pretrained=False, **{**options, "img_size": (side, side)})
+        old = net.stem.proj
+        net.stem.proj = nn.Conv2d(old.in_channels, old.out_channels, patch, stride=patch)
+        net.stem.img_size = options["img_size"]
+        assert isinstance(net, nn.Module)
+        return net
 
 
 def _small_stem(net: nn.Module) -> None:

@@ -28,7 +28,8 @@ class NetworkConfig:
 class GeneratorConfig(NetworkConfig):
     """The network that looks at an image and gives its noise."""
 
-    width: int = option(32, "channels at full resolution; doubled at every downsampling", ge=4, le=1024)
+    clip: float = option(1.0, "largest gradient norm of this network; 0 turns clipping off", ge=0)
+    width: int = option(16, "channels at half resolution; doubled at every further halving", ge=4, le=1024)
     levels: int = option(3, "how many times the image is halved on the way to the bottleneck", ge=1, le=6)
     blocks: int = option(1, "residual blocks a level", ge=1, le=16)
 
@@ -39,7 +40,7 @@ class DiscriminatorConfig(NetworkConfig):
 
     beta1: float = option(0.5, "first Adam coefficient, or the momentum of sgd", ge=0, lt=1)
     lr: float = option(2e-4, "peak learning rate", gt=0)
-    width: int = option(32, "channels of the first layer; doubled at every layer", ge=4, le=1024)
+    width: int = option(16, "channels of the first layer; doubled at every layer", ge=4, le=1024)
     levels: int = option(2, "strided layers, each halving the image", ge=1, le=6)
 
 
@@ -47,9 +48,9 @@ class DiscriminatorConfig(NetworkConfig):
 class ViewsConfig:
     """What the surrogate is trained on, and what the generator must make readable: weights of a mixture."""
 
-    image_noise: float = option(1.0, "weight of x + n with label y: what a thief trains on", ge=0)
+    image_noise: float = option(0.0, "weight of x + n with label y: what a thief trains on", ge=0)
     noise: float = option(0.0, "weight of the noise alone (on mid-grey) with label y", ge=0)
-    swap: float = option(0.0, "weight of the noise of image i on image j, with label of i (an intervention)", ge=0)
+    swap: float = option(1.0, "weight of the noise of image i on image j, with label of i (an intervention)", ge=0)
 
 
 @dataclass
@@ -66,7 +67,7 @@ class GanConfig:
     """The objectives and the three networks."""
 
     epsilon: float = option(8.0, "largest change of a pixel, in grey levels of 255 (8 means 8/255)", ge=1, le=64)
-    gan_loss: Literal["hinge", "least_squares", "none"] = option("hinge", "adversarial loss; none trains no D")
+    gan_loss: Literal["hinge", "least_squares", "none"] = option("least_squares", "adversarial loss; none trains no D")
     gan_weight: float = option(0.1, "weight of the adversarial loss in the generator's objective", ge=0)
     norm_weight: float = option(0.0, "weight of the mean squared noise, as a share of the bound, for G", ge=0)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)

@@ -7,10 +7,12 @@ import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from gan.batchnorm import join_batch_norm
 from gan.classifier import build_classifier
 from gan.config import GanConfig, NetworkConfig
 from gan.networks import Discriminator, Generator
@@ -76,7 +78,10 @@ class ConfounderGAN(pl.LightningModule):
         return pairs if self.discriminator is None else [(self.discriminator, config.discriminator), *pairs]
 
     def configure_model(self) -> None:
-        """Compiles the networks that ask for it, in place: names of parameters stay the same."""
+        """Joins batch statistics of several processes; compiles the networks that ask for it, in place."""
+        if self.trainer.world_size > 1:
+            on_gpu = self.trainer.strategy.root_device.type == "cuda"
+            self.surrogate = (convert_sync_batchnorm if on_gpu else join_batch_norm)(self.surrogate)
         for network, options in self.networks():
             if options.compile:
                 network.compile()
@@ -92,7 +97,7 @@ class ConfounderGAN(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One batch: the steps of D, S and G. ``batch`` is a ``datamodules.base.Batch``."""
-        images, labels, share = batch
+        images, labels, others, share = batch
         optimizers = cast(list[LightningOptimizer], self.optimizers())
         s_opt, g_opt = optimizers[-2:]
         config = self.config
@@ -109,12 +114,12 @@ class ConfounderGAN(pl.LightningModule):
             metrics["loss_d"] = loss.detach()
 
         with self.toggled_optimizer(s_opt):
-            loss, _ = reading_loss(self.surrogate, views(images, fixed, config.surrogate.sees), labels)
+            loss, _ = reading_loss(self.surrogate, views(images, others, fixed, config.surrogate.sees), labels)
             self.update(s_opt, loss * share, config.surrogate.clip)
         metrics["loss_s"] = loss.detach()
 
         with self.toggled_optimizer(g_opt):
-            read, logits = reading_loss(self.surrogate, views(images, noise, config.surrogate.sees), labels)
+            read, logits = reading_loss(self.surrogate, views(images, others, noise, config.surrogate.sees), labels)
             size = norm_penalty(noise, self.epsilon)
             loss = read + config.norm_weight * size
             if self.discriminator is not None:

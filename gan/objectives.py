@@ -32,15 +32,16 @@ def generator_gan_loss(kind: GanLoss, protected: Tensor) -> Tensor:
     return -protected.mean() if kind == "hinge" else (protected - 1).square().mean() / 2
 
 
-def views(images: Tensor, noise: Tensor, sees: ViewsConfig) -> list[tuple[float, Tensor]]:
+def views(images: Tensor, others: Tensor, noise: Tensor, sees: ViewsConfig) -> list[tuple[float, Tensor]]:
     """The batches that the surrogate sees, each with its weight; the label of row i is always that of noise i.
 
     ``image_noise`` is what a thief trains on. ``noise`` shows nothing but the noise, on mid-grey. ``swap`` puts
-    the noise of image i on image i+1 of the batch: an intervention on the picture that leaves the noise as it is, so
-    only noise that causes the label by itself is read there.
+    the noise of image i on another image: an intervention on the picture that leaves the noise as it is, so only noise
+    that causes the label by itself is read there.
 
     Args:
         images: float B×C×H×W in [0, 1].
+        others: float B×C×H×W in [0, 1], another image for each.
         noise: float B×C×H×W in [-ε, ε].
         sees: the weights; views of weight 0 are left out.
     """
@@ -50,7 +51,7 @@ def views(images: Tensor, noise: Tensor, sees: ViewsConfig) -> list[tuple[float,
     if sees.noise:
         made.append((sees.noise, 0.5 + noise))
     if sees.swap:
-        made.append((sees.swap, apply_noise(images.roll(-1, 0), noise)))
+        made.append((sees.swap, apply_noise(others, noise)))
     return made
 
 

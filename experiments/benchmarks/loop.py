@@ -73,8 +73,8 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
         sampler.set_epoch(epoch)
         for step, index in enumerate(sampler):
             torch.manual_seed(step_seed(config.seed, epoch, step, 0))
-            stored, labels, _ = rows[index]
-            images = to_float(stored)
+            batch = rows[index]
+            images, others, labels = to_float(batch.images), to_float(batch.others), batch.labels
             noise = generator(images)
             fixed, metrics = noise.detach(), {}
             if discriminator is not None:
@@ -83,12 +83,12 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
                 )
                 update(optimizers[0], loss, options.discriminator.clip)
                 metrics["loss_d"] = loss.detach()
-            loss, _ = reading_loss(surrogate, views(images, fixed, sees), labels)
+            loss, _ = reading_loss(surrogate, views(images, others, fixed, sees), labels)
             update(optimizers[-2], loss, options.surrogate.clip)
             metrics["loss_s"] = loss.detach()
             for network in filter(None, (discriminator, surrogate)):
                 network.requires_grad_(False)
-            read, logits = reading_loss(surrogate, views(images, noise, sees), labels)
+            read, logits = reading_loss(surrogate, views(images, others, noise, sees), labels)
             loss = read + options.norm_weight * norm_penalty(noise, module.epsilon)
             if discriminator is not None:
                 fooled = generator_gan_loss(options.gan_loss, discriminator(apply_noise(images, noise)))

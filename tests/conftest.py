@@ -1,0 +1,59 @@
+"""Shared fixtures: tiny images in true formats, and arguments that keep a whole run within seconds."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# before torch is imported anywhere: many small runs, and processes side by side
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["CONFOUNDERGAN_QUIET"] = "1"
+
+SMALL = [
+    "data.batch_size=16",
+    "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
+    "trainer.log_every=1",
+    "gan.generator.width=8",
+    "gan.generator.levels=2",
+    "gan.discriminator.width=8",
+    "victim.epochs=1",
+]
+
+
+def tiny_arrays(
+    classes: int = 3, train: int = 60, test: int = 15, channels: int = 1, size: int = 16
+) -> dict[str, np.ndarray]:
+    """Images whose brightness tells the class, in the layout of docs/DATA.md."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {"class_names": np.array([f"class {k}" for k in range(classes)])}
+    for part, count in (("train", train), ("test", test)):
+        labels = np.arange(count) % classes
+        noise = rng.integers(0, 60, (count, size, size, channels))
+        arrays[f"{part}_images"] = (noise + labels[:, None, None, None] * 60).astype(np.uint8)
+        arrays[f"{part}_labels"] = labels.astype(np.int64)
+    return arrays
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a tiny archive; arguments as for tiny_arrays, or arrays that replace some of it (None removes one)."""
+
+    def write(change: dict[str, np.ndarray | None] | None = None, **options: int) -> Path:
+        arrays = {k: v for k, v in {**tiny_arrays(**options), **(change or {})}.items() if v is not None}
+        path = tmp_path / "tiny.npz"
+        np.savez(path, **arrays)
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No W&B key, and nothing left over from another test's run."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "LOCAL_RANK", "RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("CONFOUNDERGAN_RUN_DIR", "")

@@ -1,0 +1,316 @@
+"""Networks, objectives, and what changes in which step."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import nn
+
+from datamodules.base import ImageDataModule, ImageSet
+from datamodules.config import DataConfig
+from experiments.config import Config, compose
+from gan import module as module_file
+from gan.classifier import build_classifier, check_arch
+from gan.config import GanConfig, NetworkConfig, SurrogateConfig, ViewsConfig
+from gan.module import ConfounderGAN
+from gan.networks import Discriminator, Generator
+from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, norm_penalty, psnr, reading_loss, views
+from gan.optim import make_optimizer, make_schedule
+
+EPSILON = 8 / 255
+
+
+class Blobs(ImageDataModule):
+    """48 images of three classes, told by brightness."""
+
+    class_names = ("a", "b", "c")
+
+    def load(self) -> tuple[ImageSet, ImageSet]:
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.arange(120) % 3
+        images = torch.randint(0, 60, (120, 1, 16, 16), generator=generator) + labels[:, None, None, None] * 60
+        whole = ImageSet(images.to(torch.uint8), labels)
+        return whole.subset(torch.arange(90)), whole.subset(torch.arange(90, 120))
+
+
+def small(**options: Any) -> Config:
+    config, _ = compose([])
+    gan = replace(
+        config.gan,
+        generator=replace(config.gan.generator, width=8, levels=2),
+        discriminator=replace(config.gan.discriminator, width=8),
+        **options,
+    )
+    return replace(config, gan=gan, data=DataConfig(batch_size=16))
+
+
+def fit(config: Config, epochs: int = 1, callbacks: list[pl.Callback] | None = None, **trainer: Any) -> ConfounderGAN:
+    data = Blobs(config.data)
+    data.setup()
+    gan = ConfounderGAN(config.gan, data.classes, data.channels, data.size, 10, seed=0)
+    pl.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False, callbacks=callbacks, **trainer,
+    ).fit(gan, data)  # fmt: skip
+    return gan
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(8, 8), (32, 32), (33, 17), (1, 1), (5, 40)])
+def test_noise_has_the_images_shape_and_keeps_the_bound(channels: int, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    generator = Generator(channels, EPSILON, width=8, levels=3)
+    with torch.no_grad():
+        generator.head[-2].weight.mul_(1000)  # saturated: the bound must hold there too
+        noise = generator(torch.rand(2, channels, *size))
+    assert noise.shape == (2, channels, *size)
+    assert noise.abs().max() <= EPSILON
+    assert noise.abs().max() > EPSILON / 2
+
+
+def test_bound_holds_under_bf16() -> None:
+    generator = Generator(3, EPSILON, width=8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        generator.head[-2].weight.mul_(1000)
+        noise = generator(torch.rand(2, 3, 16, 16))
+    assert noise.dtype == torch.float32
+    assert noise.abs().max() <= EPSILON
+
+
+def test_an_images_noise_does_not_depend_on_its_batch() -> None:
+    torch.manual_seed(0)
+    generator = Generator(3, EPSILON, width=8)  # in training mode: no statistics of the batch there either
+    images = torch.rand(8, 3, 16, 16)
+    with torch.no_grad():
+        together, alone = generator(images), torch.cat([generator(image[None]) for image in images])
+        among_others = generator(torch.cat([images[:1], torch.ones(5, 3, 16, 16)]))
+    assert torch.allclose(together, alone, atol=1e-6)
+    assert torch.allclose(together[:1], among_others[:1], atol=1e-6)
+
+
+def test_every_pixel_and_the_whole_image_matter() -> None:
+    torch.manual_seed(0)
+    generator = Generator(1, EPSILON, width=8)
+    image = torch.rand(1, 1, 32, 32, requires_grad=True)
+    generator(image)[0, 0, 0, 0].backward()
+    assert (image.grad != 0).float().mean() > 0.99  # through the global branch
+
+
+def test_discriminator_scores_patches() -> None:
+    assert Discriminator(3, width=8, levels=2)(torch.rand(2, 3, 32, 32)).shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [
+        "narrow",
+        "linear",
+        "resnet18",
+        "vgg11",
+        "densenet121",
+        "mobilenetv2_100",
+        "vit_tiny_patch16_224",
+        "mixer_s32_224",
+        "convnext_atto",
+    ],
+)
+def test_classifiers_take_small_images_of_one_channel(arch: str) -> None:
+    net = build_classifier(arch, 7, 1, (32, 32)).eval()
+    assert net(torch.rand(2, 1, 32, 32)).shape == (2, 7)
+
+
+def test_small_stem_keeps_resolution_and_large_images_keep_timms_stem() -> None:
+    small_net, large = (
+        build_classifier("resnet18", 10, 3, (32, 32)).net,
+        build_classifier("resnet18", 10, 3, (224, 224)).net,
+    )
+    assert small_net.conv1.kernel_size == (3, 3)
+    assert small_net.conv1.stride == (1, 1)
+    assert isinstance(small_net.maxpool, nn.Identity)
+    assert large.conv1.kernel_size == (7, 7)
+    assert isinstance(large.maxpool, nn.MaxPool2d)
+    dense = build_classifier("densenet121", 10, 3, (32, 32)).net
+    assert dense.features.conv0.stride == (1, 1)
+    assert isinstance(dense.features.pool0, nn.Identity)
+
+
+def test_unknown_architecture_has_a_nearest_name() -> None:
+    assert check_arch("resnet18") is None
+    assert "did you mean 'resnet18'?" in (check_arch("resnet_18") or "")
+    with pytest.raises(ValueError, match="neither 'narrow' nor"):
+        build_classifier("resnet_18", 2, 3, (32, 32))
+
+
+def test_discriminator_losses_by_hand() -> None:
+    clean, protected = torch.tensor([2.0, 0.5]), torch.tensor([-2.0, 0.5])
+    assert discriminator_loss("hinge", clean, protected).item() == pytest.approx(0.25 + 0.75)
+    assert discriminator_loss("least_squares", clean, protected).item() == pytest.approx((0.625 + 2.125) / 2)
+    assert generator_gan_loss("hinge", protected).item() == pytest.approx(0.75)
+    assert generator_gan_loss("least_squares", protected).item() == pytest.approx((9 + 0.25) / 4)
+
+
+def test_views_are_what_they_say() -> None:
+    images, others = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
+    noise = torch.full((2, 1, 4, 4), EPSILON)
+    seen = views(images, others, noise, ViewsConfig(image_noise=1, noise=2, swap=3))
+    assert [weight for weight, _ in seen] == [1, 2, 3]
+    assert torch.equal(seen[0][1], (images + noise).clamp(0, 1))
+    assert torch.equal(seen[1][1], 0.5 + noise)
+    assert torch.equal(seen[2][1], (others + noise).clamp(0, 1))
+    assert len(views(images, others, noise, ViewsConfig(image_noise=0, noise=0, swap=1))) == 1
+
+
+def test_reading_loss_weighs_the_views() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    loss, shown = reading_loss(lambda _: logits, [(1.0, torch.zeros(1)), (0.5, torch.zeros(1))], torch.tensor([0, 1]))  # type: ignore[arg-type]
+    assert loss.item() == pytest.approx(1.5 * 0.6931, abs=1e-3)
+    assert len(shown) == 2
+
+
+def test_norm_psnr_and_clipping_by_hand() -> None:
+    assert norm_penalty(torch.full((1, 1, 2, 2), EPSILON / 2), EPSILON).item() == pytest.approx(0.25)
+    assert psnr(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.1)).item() == pytest.approx(20, abs=1e-4)
+    assert apply_noise(torch.tensor([0.0, 1.0]), torch.tensor([-0.1, 0.1])).tolist() == [0, 1]
+
+
+class Recorder(pl.Callback):
+    """Notes which network's weights each optimizer step changed."""
+
+    def __init__(self) -> None:
+        self.changed: list[set[str]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        names = ("discriminator", "surrogate", "generator")
+
+        def snapshot() -> dict[str, list[torch.Tensor]]:
+            return {n: [p.detach().clone() for p in getattr(pl_module, n).parameters()] for n in names}
+
+        for optimizer in trainer.optimizers:
+            original = optimizer.step
+
+            def step(*args: Any, original: Any = original, **kwargs: Any) -> Any:
+                before = snapshot()
+                result = original(*args, **kwargs)
+                after = snapshot()
+                self.changed.append(
+                    {n for n in names if any(not torch.equal(a, b) for a, b in zip(before[n], after[n], strict=True))}
+                )
+                return result
+
+            optimizer.step = step
+
+
+def test_the_three_networks_take_turns_each_changing_alone() -> None:
+    recorder = Recorder()
+    fit(small(), callbacks=[recorder])
+    assert recorder.changed[:6] == [{"discriminator"}, {"surrogate"}, {"generator"}] * 2
+    assert len(recorder.changed) == 3 * 3  # three batches
+
+
+def test_without_gan_loss_there_is_no_discriminator() -> None:
+    gan = fit(small(gan_loss="none"))
+    assert gan.discriminator is None
+    assert len(gan.networks()) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gan_loss": "least_squares"},
+        {"gan_loss": "none"},
+        {"norm_weight": 1.0},
+        {"surrogate": SurrogateConfig(sees=ViewsConfig(image_noise=1.0, noise=0.0, swap=0.0))},
+        {"surrogate": SurrogateConfig(sees=ViewsConfig(image_noise=0.0, noise=1.0, swap=0.0))},
+        {"surrogate": SurrogateConfig(arch="linear")},
+        {"surrogate": SurrogateConfig(clip=0.01, sees=ViewsConfig(swap=1.0))},
+    ],
+)
+def test_every_option_has_an_effect(options: dict[str, Any]) -> None:
+    usual, other = fit(small()).generator.state_dict(), fit(small(**options)).generator.state_dict()
+    assert any(not torch.equal(usual[k], other[k]) for k in usual)
+
+
+def test_surrogate_starts_anew_at_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small()
+    config.gan.surrogate.reinit_every = 2
+    epochs: list[int] = []
+    original = module_file.build_classifier
+
+    def counted(*args: Any) -> nn.Module:
+        epochs.append(len(epochs))
+        return original(*args)
+
+    monkeypatch.setattr(module_file, "build_classifier", counted)
+    fit(config, epochs=5)
+    assert len(epochs) == 3  # at the start, and before the third and fifth epoch
+
+
+def test_gradient_clipping_bounds_the_step() -> None:
+    config = small()
+    config.gan.generator.clip = 1e-6
+    config.gan.generator.optimizer = "sgd"
+    config.gan.generator.lr = 1.0
+    config.gan.generator.beta1 = 0.0
+    data = Blobs(config.data)
+    data.setup()
+    start = ConfounderGAN(config.gan, 3, 1, (16, 16), 10, seed=0).generator.state_dict()
+    end = fit(config).generator.state_dict()
+    moved = torch.sqrt(sum((end[k] - start[k]).square().sum() for k in start))
+    assert 0 < moved <= 3.1e-6  # three batches
+
+
+def test_precision_bf16_trains() -> None:
+    gan = fit(small(), precision="bf16-mixed")
+    assert all(torch.isfinite(p).all() for p in gan.parameters())
+
+
+def test_initialisation_is_decided_by_the_seed_and_leaves_global_randomness_alone() -> None:
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    first = ConfounderGAN(GanConfig(), 3, 1, (16, 16), 10, seed=0)
+    assert torch.equal(state, torch.random.get_rng_state())
+    torch.manual_seed(6)
+    same, other = (ConfounderGAN(GanConfig(), 3, 1, (16, 16), 10, seed=s) for s in (0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), same.state_dict().values(), strict=True))
+    assert not torch.equal(first.generator.stem[1].weight, other.generator.stem[1].weight)
+
+
+def test_optimizers_and_schedules() -> None:
+    net = nn.Linear(2, 2)
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    for name, kind in kinds.items():
+        assert type(make_optimizer(net, NetworkConfig(optimizer=name))) is kind  # type: ignore[arg-type]
+
+    def rates(**options: Any) -> list[float]:
+        optimizer = torch.optim.SGD(net.parameters(), 1.0)
+        schedule = make_schedule(optimizer, 10, **options)
+        seen = []
+        for _ in range(10):
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return seen
+
+    cosine = rates(warmup=0.0)
+    assert cosine[0] == 1
+    assert cosine == sorted(cosine, reverse=True)
+    assert cosine[-1] < 0.05
+    assert rates(warmup=0.0, constant=True) == [1.0] * 10
+    assert rates(warmup=0.5)[:3] == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+
+
+@pytest.mark.slow
+def test_compiled_networks_give_the_same_noise(tmp_path: Path) -> None:
+    config = small()
+    plain = fit(copy.deepcopy(config))
+    for network in (config.gan.generator, config.gan.discriminator, config.gan.surrogate):
+        network.compile = True
+    compiled = fit(config)
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+    images = torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        assert torch.allclose(plain.generator(images), compiled.generator(images), atol=2e-3)

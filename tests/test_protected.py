@@ -1,0 +1,213 @@
+"""Protected sets on disk and the generator's file: bounds after decoding, nothing half-written, nothing taken on trust."""
+
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import ImageFolder
+
+from datamodules import protected as protected_file
+from datamodules.base import ImageSet
+from datamodules.config import DataError
+from datamodules.protected import About, ProtectedDataset, write_protected
+from gan.networks import Generator
+from gan.protection import Card, GeneratorFileError, TrainedGenerator, load_generator, quantise, save_generator
+
+ABOUT = About("confoundergan", "abc", 8.0, 0, "tiny:train:123", ["a", "b/c", "d"], 20)
+
+
+def clean(channels: int = 3) -> ImageSet:
+    images = torch.randint(
+        0, 256, (20, channels, 12, 10), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    return ImageSet(images, torch.arange(20) % 3)
+
+
+def strongest(images: torch.Tensor) -> torch.Tensor:
+    """The largest allowed change everywhere, up and down by turns."""
+    sign = torch.where(torch.arange(images.shape[-1]) % 2 == 0, 1.0, -1.0)
+    return quantise(images, (8 / 255 * sign).expand(images.shape), 8)
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 7.5, 8.0, 8.9])
+def test_quantised_noise_never_exceeds_the_bound_and_keeps_its_sign(epsilon: float) -> None:
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    for value in torch.linspace(-epsilon, epsilon, 41) / 255:
+        change = quantise(images, value.expand(images.shape), epsilon).int() - images.int()
+        assert change.abs().max() <= epsilon
+        middle = change.flatten()[20:230].unique()
+        assert len(middle) == 1  # away from black and white, up and down alike
+        assert (
+            abs(middle.item() - max(-int(epsilon), min(int(epsilon), value.item() * 255))) < 0.501
+        )  # rounded, not cut
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_files_decode_to_what_was_protected_within_the_bound(tmp_path: Path, channels: int) -> None:
+    source = clean(channels)
+    write_protected(tmp_path / "set", source, strongest, ABOUT, chunk=7)
+    stored = ProtectedDataset(tmp_path / "set")
+    back = stored.load()
+    assert torch.equal(back.images, strongest(source.images))
+    assert torch.equal(back.labels, source.labels)
+    assert (back.images.int() - source.images.int()).abs().max() == 8
+    assert {entry.linf for entry in stored.entries} == {8}
+    folder = ImageFolder(tmp_path / "set")
+    assert folder.classes == ["a", "b_c", "d"]
+    for path, label in folder.samples:
+        entry = next(e for e in stored.entries if e.path == Path(path).relative_to(tmp_path / "set").as_posix())
+        assert entry.label == label
+
+
+def test_a_protection_that_breaks_its_bound_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="was changed by 9 grey levels, above ε = 8"):
+        write_protected(tmp_path, clean(), lambda x: (x.int() + 9).clamp(0, 255).to(torch.uint8), ABOUT)
+
+
+@pytest.mark.parametrize("files", [0, 1, 9, 19])
+def test_a_killed_writer_goes_on_and_ends_with_the_same_bytes(
+    tmp_path: Path, files: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_protected(tmp_path / "whole", clean(), strongest, ABOUT, chunk=4)
+    written = []
+    original = protected_file.write_atomic
+
+    def dying(path: Path, data: bytes) -> None:
+        if path.suffix == ".png":
+            if len(written) == files:
+                raise KeyboardInterrupt
+            written.append(path)
+        original(path, data)
+
+    monkeypatch.setattr(protected_file, "write_atomic", dying)
+    with pytest.raises(KeyboardInterrupt):
+        write_protected(tmp_path / "cut", clean(), strongest, ABOUT, chunk=4)
+    with pytest.raises(DataError, match="its writing was cut off"):
+        ProtectedDataset(tmp_path / "cut")
+    partial = tmp_path / "cut" / protected_file.PARTIAL
+    partial.write_text(partial.read_text() + '{"path": "torn')  # as a kill in the middle of a line leaves it
+    monkeypatch.setattr(protected_file, "write_atomic", original)
+    write_protected(tmp_path / "cut", clean(), strongest, ABOUT, chunk=4)
+    content = [
+        {p.relative_to(tmp_path / n).as_posix(): p.read_bytes() for p in (tmp_path / n).rglob("*") if p.is_file()}
+        for n in ("whole", "cut")
+    ]
+    assert content[0] == content[1]
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: bytes) -> int:
+        with open(self, "wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_protected(tmp_path, clean(), strongest, ABOUT)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_another_sets_folder_is_refused(tmp_path: Path) -> None:
+    write_protected(tmp_path, clean(), strongest, ABOUT)
+    write_protected(tmp_path, clean(), strongest, ABOUT)  # the same again: nothing to do
+    with pytest.raises(DataError, match="belongs to another protected set"):
+        write_protected(tmp_path, clean(), strongest, replace(ABOUT, checkpoint="other"))
+
+
+def test_changed_missing_and_added_files_are_named(tmp_path: Path) -> None:
+    write_protected(tmp_path, clean(), strongest, ABOUT)
+    stored = ProtectedDataset(tmp_path)
+    victim = tmp_path / stored.entries[3].path
+    data = victim.read_bytes()
+    victim.write_bytes(data[:-1] + b"x")
+    with pytest.raises(DataError, match=f"{victim.name}: is not the file that the manifest describes"):
+        stored.load()
+    victim.unlink()
+    with pytest.raises(DataError, match=f"{victim.name}: listed in the manifest, but not readable"):
+        stored.load()
+    victim.write_bytes(data)
+    (tmp_path / "a" / "extra.png").write_bytes(data)
+    with pytest.raises(DataError, match=r"extra.png: is not listed"):
+        stored.load()
+
+
+def test_damaged_manifests(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no finished protected set here \\(none found\\)"):
+        ProtectedDataset(tmp_path)
+    write_protected(tmp_path, clean(), strongest, ABOUT)
+    manifest = tmp_path / protected_file.MANIFEST
+    text = manifest.read_text()
+    for content, message in (
+        (text.replace('"format": 1', '"format": 9', 1), "another version"),
+        (text[:-20], "damaged"),
+        ("\n".join(text.splitlines()[:-1]), "lists 19 of 20 images"),
+        ("nonsense", "damaged"),
+    ):
+        manifest.write_text(content)
+        with pytest.raises(DataError, match=message):
+            ProtectedDataset(tmp_path)
+
+
+CARD = Card(1, 8.0, 8, 2, 1, "tiny", "123", ["a", "b"], 10, [16, 16], 0, 1, {"torch": "x"})
+
+
+def generator() -> Generator:
+    torch.manual_seed(0)
+    net = Generator(1, 8 / 255, width=8, levels=2)
+    with torch.no_grad():
+        net.head[-2].weight.mul_(30)
+    return net
+
+
+def test_generator_file_round_trip(tmp_path: Path) -> None:
+    net, images = generator(), torch.randint(0, 256, (5, 1, 20, 20), dtype=torch.uint8)
+    sha256 = save_generator(tmp_path / "g.safetensors", net, CARD)
+    trained, card, again = load_generator(tmp_path / "g.safetensors")
+    assert (card, again) == (CARD, sha256)
+    assert torch.equal(trained.protect(images), TrainedGenerator(net, 8.0).protect(images))
+    shown = json.loads((tmp_path / "g.json").read_text())
+    assert shown | asdict(CARD) == shown
+
+
+def test_protecting_is_the_same_one_by_one_and_together(tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (300, 1, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    trained = TrainedGenerator(generator(), 8.0)
+    together, single = trained.protect(images), trained.protect(images, chunk=1)
+    assert (together.int() - single.int()).abs().max() <= 1
+    assert (together != single).float().mean() < 1e-3
+    assert (together.int() - images.int()).abs().max() <= 8
+    assert torch.equal(together, trained.protect(images))
+
+
+def test_generator_files_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "g.safetensors"
+    with pytest.raises(GeneratorFileError, match="No such file"):
+        load_generator(path)
+    save_generator(path, generator(), CARD)
+    weights, card = path.read_bytes(), path.with_suffix(".json").read_text()
+    tampered = weights[:-4] + os.urandom(4)
+    for data, text, message in (
+        (tampered, card, "is not the file that its card describes"),
+        (weights, card.replace('"format": 1', '"format": 2'), "another version"),
+        (weights, card[:30], "no readable card"),
+        (weights, card.replace('"width": 8', '"width": 16'), "weights and card do not fit"),
+        (weights, card.replace('"levels"', '"level"'), "weights and card do not fit"),
+    ):
+        path.write_bytes(data)
+        path.with_suffix(".json").write_text(text)
+        with pytest.raises(GeneratorFileError, match=message):
+            load_generator(path)
+
+
+def test_pixels_are_hashed_row_by_row(tmp_path: Path) -> None:
+    import hashlib
+
+    source = clean()
+    write_protected(tmp_path, source, strongest, ABOUT)
+    entry = ProtectedDataset(tmp_path).entries[5]
+    pixels = np.ascontiguousarray(source.images[5].permute(1, 2, 0).numpy())
+    assert entry.original_sha256 == hashlib.sha256(pixels.tobytes()).hexdigest()
