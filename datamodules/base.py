@@ -216,6 +216,7 @@ class ImageDataModule(pl.LightningDataModule):
                     f"data.{'limit' if config.limit else 'val_fraction'}: the {part} part has no image of class "
                     f"{self.class_names[absent[0]]!r}; every part needs every class: give more images or other shares"
                 )
+        EpochBatches(len(named["train"]), config.batch_size, self.seed)  # raises what is wrong with the batch size
         self.parts = named
 
     @property

@@ -160,6 +160,7 @@ def reopen(run: Path, arguments: list[str], allowed: tuple[str, ...], rule: str)
     try:
         base = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
         assert isinstance(base, dict)
+        base |= {"run_dir": "", "resume": "", "run": ""}
     except Exception as error:
         raise RunError(
             f"{run / 'config.yaml'}: not readable ({str(error).splitlines()[0]}); start a new run"

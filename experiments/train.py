@@ -45,24 +45,22 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         ConfigError, DataError, RunError: as their messages say.
         Stopped: by Ctrl-C or SIGTERM; the run can be resumed.
     """
-    if config.resume:
-        run = Path(config.resume)
-        folder = choose(config)
+    folder = choose(config) if config.resume else None
+    if folder:
         config = reopen(
-            run,
+            folder,
             arguments,
             ("resume", "trainer", "logger", "project"),
             "resume goes on unchanged (trainer.… and logger may)",
         )
-        config = replace(config, resume="", run_dir="")
     if config.fast_dev_run:
         config = shortened(config)
     if fault := check_classifiers(config):
         raise ConfigError(fault)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
-    folder = choose(config)
+    folder = folder or choose(config)
     if is_main():
-        describe(folder, config)
+        describe(folder, replace(config, resume="", run_dir=str(folder)))
     say(f"run folder: {folder}")
     quieten()
     entries = []

@@ -29,10 +29,6 @@ def validate(config: Config) -> int:
     parts = ", ".join(f"{name} {len(part)}" for name, part in data.parts.items())
     print(f"      {config.data.name}: {data.classes} classes, {height}×{width}×{data.channels}; {parts}")
     faults = []
-    if config.data.batch_size > len(data.parts["train"]):
-        faults.append(
-            f"data.batch_size: is {config.data.batch_size}, but the train part has {len(data.parts['train'])} images"
-        )
 
     print("[2/5] networks: one batch forward and backward", flush=True)
     few = data.parts["train"].subset(torch.arange(min(8, len(data.parts["train"]))))

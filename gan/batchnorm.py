@@ -18,10 +18,10 @@ class JoinedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         channels = input.shape[1]
         count = input.new_full((1,), input.numel() / channels)
-        local = torch.cat([input.sum((0, 2, 3)), input.square().sum((0, 2, 3)), count])
-        sums, squares, total = all_reduce(local).split([channels, channels, 1])
+        sums, total = all_reduce(torch.cat([input.sum((0, 2, 3)), count])).split([channels, 1])
         mean = sums / total
-        var = (squares / total - mean.square()).clamp_min(0)
+        centred = input - mean[:, None, None]
+        var = all_reduce(centred.square().sum((0, 2, 3))) / total  # two passes: E[x²] − E[x]² would cancel
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():
                 self.num_batches_tracked += 1
@@ -29,7 +29,7 @@ class JoinedBatchNorm2d(nn.BatchNorm2d):
                 self.running_mean.lerp_(mean, rate)
                 self.running_var.lerp_(var * total / (total - 1), rate)
         scale = (var + self.eps).rsqrt()
-        normal = (input - mean[:, None, None]) * scale[:, None, None]
+        normal = centred * scale[:, None, None]
         if self.affine:
             normal = normal * self.weight[:, None, None] + self.bias[:, None, None]
         return normal

@@ -68,7 +68,7 @@ class GanConfig:
 
     epsilon: float = option(8.0, "largest change of a pixel, in grey levels of 255 (8 means 8/255)", ge=1, le=64)
     gan_loss: Literal["hinge", "least_squares", "none"] = option("least_squares", "adversarial loss; none trains no D")
-    gan_weight: float = option(0.1, "weight of the adversarial loss in the generator's objective", ge=0)
+    gan_weight: float = option(0.2, "weight of the adversarial loss in the generator's objective", ge=0)
     norm_weight: float = option(0.0, "weight of the mean squared noise, as a share of the bound, for G", ge=0)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)

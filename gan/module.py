@@ -67,6 +67,7 @@ class ConfounderGAN(pl.LightningModule):
             self.generator = Generator(channels, self.epsilon, g.width, g.levels, g.blocks)
             self.discriminator = Discriminator(channels, d.width, d.levels) if config.gan_loss != "none" else None
             self.surrogate = build_classifier(*self.surrogate_args)
+        self.to(memory_format=torch.channels_last)  # faster convolutions on CPU and GPU
 
     def networks(self) -> list[tuple[nn.Module, NetworkConfig]]:
         """The networks that are trained, in the order of their steps, with their options."""

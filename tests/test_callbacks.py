@@ -1,0 +1,127 @@
+"""Evaluators: known values, shared work, pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from callbacks.diagnostics import NoiseProbe, SwapTest, noise_of
+from callbacks.imperceptibility import Imperceptibility
+from callbacks.pictures import PictureGrid, plot_curves, save_picture
+from callbacks.retraining import SharedJobs
+from callbacks.seeding import step_seed
+from datamodules.base import ImageSet
+
+CPU = torch.device("cpu")
+
+
+def pair(change: int, size: int = 16) -> tuple[ImageSet, ImageSet]:
+    labels = torch.arange(30) % 3
+    images = torch.full((30, 1, size, size), 100, dtype=torch.uint8)
+    return ImageSet(images, labels), ImageSet(images + change, labels)
+
+
+def test_imperceptibility_by_hand() -> None:
+    found = Imperceptibility().run(*pair(8))
+    assert found["linf"] == pytest.approx(8 / 255)
+    assert found["l2"] == pytest.approx(8 / 255 * 16, rel=1e-5)
+    assert found["psnr_min"] == pytest.approx(found["psnr"], rel=1e-5)
+    assert found["psnr"] == pytest.approx(20 * np.log10(255 / 8), abs=1e-3)
+    assert found["ssim"] is not None
+    assert 0.9 < found["ssim"] < 1
+    assert Imperceptibility().run(*pair(0))["ssim"] == pytest.approx(1)
+    assert Imperceptibility().run(*pair(8, size=8))["ssim"] is None
+
+
+def coded(amount: int, seed: int = 0, count: int = 90) -> tuple[ImageSet, ImageSet]:
+    """Clean images without any class in them, and noise that spells the label by its column."""
+    labels = torch.arange(count) % 3
+    clean = torch.randint(60, 200, (count, 1, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    noise = torch.zeros(count, 1, 16, 16, dtype=torch.uint8)
+    for row, label in enumerate(labels):
+        noise[row, :, :, label::3] = amount
+    return ImageSet(clean, labels), ImageSet(clean + noise, labels)
+
+
+def test_noise_is_recovered_up_and_down() -> None:
+    clean, stored = coded(8)
+    noise = noise_of(clean, stored)
+    assert set(noise.images.unique().tolist()) == {128, 136}
+    back = noise_of(stored, clean)
+    assert set(back.images.unique().tolist()) == {120, 128}
+
+
+@pytest.mark.parametrize("probe", ["linear", "conv"])
+def test_probes_read_a_label_that_is_there_and_none_that_is_not(probe: str) -> None:
+    clean, stored = coded(8, count=900)
+    unseen = noise_of(*coded(8, seed=5))
+    found = NoiseProbe(probe).run(noise_of(clean, stored), unseen, 3, 0, CPU)
+    assert found["standard"] == 1
+    assert found["fast"] == 1
+    nothing = NoiseProbe(probe).run(noise_of(clean, clean), None, 3, 0, CPU)
+    assert nothing["standard"] == pytest.approx(1 / 3, abs=0.05)
+    assert nothing["fast"] is None
+
+
+class Column(torch.nn.Module):
+    """Answers the class whose columns are brightest: reads nothing but the noise of ``coded``."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.stack([images[..., k::3].mean((1, 2, 3)) for k in range(3)], 1) * 1000
+
+
+class Blind(torch.nn.Module):
+    """Answers class 0, whatever it sees."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(images), 3)
+
+
+def test_swap_test_tells_who_reads_the_noise() -> None:
+    clean, stored = coded(60)
+    others = ImageSet(torch.full((10, 1, 16, 16), 100, dtype=torch.uint8), torch.arange(10) % 3)
+    assert SwapTest().run(Column(), noise_of(clean, stored), others, CPU) == 1
+    assert SwapTest().run(Blind(), noise_of(clean, stored), others, CPU) == pytest.approx(1 / 3)
+
+
+def test_jobs_are_kept_and_not_done_again(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def job(name: str) -> dict[str, str]:
+        done.append(name)
+        return {"name": name}
+
+    jobs = {name: (lambda n=name: job(n)) for name in "abc"}
+    first = SharedJobs(tmp_path / "kept").run(jobs)
+    (tmp_path / "kept" / "b.json").unlink()
+    assert SharedJobs(tmp_path / "kept").run(jobs) == first
+    assert done == ["a", "b", "c", "b"]
+    assert json.loads((tmp_path / "kept" / "a.json").read_text()) == {"name": "a"}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grid_shows_clean_protected_and_amplified_noise(channels: int, tmp_path: Path) -> None:
+    labels = torch.arange(4) % 2
+    clean = ImageSet(torch.full((4, channels, 8, 8), 100, dtype=torch.uint8), labels)
+    stored = ImageSet(clean.images + 8, labels)
+    sheet = PictureGrid(("even", "odd"), 8.0).run(clean, stored)
+    save_picture(sheet, tmp_path / "a" / "grid.png")
+    pixels = np.asarray(Image.open(tmp_path / "a" / "grid.png"))
+    column = pixels[:, 92 + 36]
+    middle = [column[20 + row * 76 + 36].tolist() for row in range(3)]
+    assert middle == [[100] * 3, [108] * 3, [255] * 3]  # +ε is white
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["grid.png"]
+
+
+def test_curves_become_a_picture(tmp_path: Path) -> None:
+    plot_curves({"clean": [{"accuracy": 0.5}, {"accuracy": 0.9}]}, 0.1, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size == (720, 408)
+
+
+def test_step_seeds_differ_by_everything() -> None:
+    seeds = {step_seed(*key) for key in np.ndindex(3, 4, 5, 2)}
+    assert len(seeds) == 120
+    assert step_seed(1, 2, 3, 4) == step_seed(1, 2, 3, 4)
