@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate validate lint format test test-all benchmark clean
+.PHONY: help setup train evaluate validate lint format test test-all benchmark tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-all: setup ## all tests, the slow ones too
 
 benchmark: setup ## Lightning's loop beside a bare PyTorch loop
 	@$(BIN)/python -m experiments.benchmarks.loop
+
+tables: setup ## write README's tables from results/
+	@$(BIN)/python -m experiments.tables
 
 clean: ## remove what was made, the environment and the runs too
 	rm -rf $(VENV) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache

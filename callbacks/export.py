@@ -36,6 +36,11 @@ class Export:
                 protect_part(self.folder / "protected" / setting, trained, data, part, sha256, card.seed)
 
 
+def describe_part(data: ImageDataModule, part: str) -> str:
+    """Name and fingerprint of the images that a protected set is of."""
+    return f"{data.config.name}:{part}:{data.parts[part].fingerprint()}"
+
+
 def protect_part(
     folder: Path, trained: TrainedGenerator, data: ImageDataModule, part: str, checkpoint: str, seed: int
 ) -> None:
@@ -46,7 +51,7 @@ def protect_part(
         checkpoint=checkpoint,
         epsilon=trained.epsilon,
         seed=seed,
-        data=f"{data.config.name}:{part}:{images.fingerprint()}",
+        data=describe_part(data, part),
         class_names=list(data.class_names),
         images=len(images),
     )

@@ -1,5 +1,6 @@
 """Pictures: clean images, protected ones and the noise, amplified."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from datamodules.base import ImageSet
+from datamodules.protected import write_atomic
 
 CELL, HEAD, SIDE, GAP, COLUMNS = 72, 20, 92, 4, 10
 
@@ -55,9 +57,9 @@ def _picture(image: Tensor) -> Image.Image:
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Writes a PNG that is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, "PNG")
-    temporary.replace(path)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())
 
 
 def plot_curves(curves: dict[str, list[dict[str, float]]], chance: float, path: Path) -> None:
@@ -71,5 +73,7 @@ def plot_curves(curves: dict[str, list[dict[str, float]]], chance: float, path: 
     axes.axhline(100 * chance, color="grey", linestyle=":", label="chance")
     axes.set(xlabel="epoch of the victim", ylabel="accuracy on clean test images, %", ylim=(0, 102))
     axes.legend(loc="center right")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    write_atomic(path, buffer.getvalue())

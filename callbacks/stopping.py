@@ -2,19 +2,38 @@
 
 import math
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Stopped(Exception):
-    """Training was asked to stop and did; ``number`` is the signal's."""
+    """The run was asked to stop and did; ``number`` is the signal's."""
 
-    def __init__(self, number: int, epoch: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} in epoch {epoch}")
-        self.number, self.epoch = number, epoch
+    def __init__(self, number: int, when: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} {when}")
+        self.number = number
+
+
+@contextmanager
+def stop_on_request() -> Iterator[None]:
+    """Turns Ctrl-C and SIGTERM into Stopped inside; while the generator trains, StopOnSignal takes over."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number, "outside of training")
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopOnSignal(pl.Callback):
@@ -28,7 +47,7 @@ class StopOnSignal(pl.Callback):
         self.before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             self.before[number] = signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -43,7 +62,7 @@ class StopOnSignal(pl.Callback):
                 ).item()
             )
         if self.number:
-            raise Stopped(self.number, trainer.current_epoch)
+            raise Stopped(self.number, f"in epoch {trainer.current_epoch}")
 
     def _restore(self) -> None:
         for number, handler in self.before.items():

@@ -1,9 +1,9 @@
 """The command line: ``confoundergan VERB key=value …``, the same as ``python -m experiments VERB key=value …``."""
 
-import signal
+import os
 import sys
 
-from experiments.config import ConfigError, compose, help_text, to_yaml
+from experiments.config import Config, ConfigError, compose, help_text, near, to_yaml
 
 USAGE = """
 confoundergan VERB [key=value ...] [--help] [--print-config] [--version]
@@ -41,8 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
             f"{flag}: no such flag; known: --help, --print-config, --version" for flag in flags - {"--print-config"}
         ]
         if not words or words[0] not in VERBS:
-            from experiments.config import near
-
             word = words[0] if words else ""
             faults.append(f"{word!r}: no such verb{near(word, list(VERBS))}; known: {', '.join(VERBS)}")
             raise ConfigError(faults)
@@ -64,37 +62,34 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _run(verb: str, config, given: list[str]) -> int:  # type: ignore[no-untyped-def]
+def _run(verb: str, config: Config, given: list[str]) -> int:
     """Loads what the verb needs (torch and all) and runs it."""
-    from callbacks.stopping import Stopped
+    from callbacks.stopping import Stopped, stop_on_request
     from datamodules.config import DataError
     from experiments.folder import RunError, is_main
     from gan.protection import GeneratorFileError
 
     try:
-        if verb == "train":
-            from experiments.train import train
+        with stop_on_request():
+            if verb == "train":
+                from experiments.train import train
 
-            train(config, given)
-        elif verb == "evaluate":
-            from experiments.evaluate import evaluate
+                train(config, given)
+            elif verb == "evaluate":
+                from experiments.evaluate import evaluate
 
-            evaluate(given)
-        else:
-            from experiments.validate import validate
+                evaluate(given)
+            else:
+                from experiments.validate import validate
 
-            return validate(config)
+                return validate(config)
     except (DataError, RunError, GeneratorFileError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except Stopped as stop:
+    except Stopped as stop:  # nothing is half-written, and finished stages are kept
         if is_main():
             print(f"{stop}; go on with: {_how_to_resume(config)}", file=sys.stderr)
         return 128 + stop.number
-    except KeyboardInterrupt:  # outside of training: nothing is half-written, finished stages are kept
-        if is_main():
-            print(f"stopped; go on with: {_how_to_resume(config)}", file=sys.stderr)
-        return 128 + signal.SIGINT
     except OSError as error:
         # a full disk or a folder that lost its permissions: files are whole or absent, so the run can go on later
         print(
@@ -105,7 +100,6 @@ def _run(verb: str, config, given: list[str]) -> int:  # type: ignore[no-untyped
     return 0
 
 
-def _how_to_resume(config) -> str:  # type: ignore[no-untyped-def]
-    import os
-
+def _how_to_resume(config: Config) -> str:
+    """The command that goes on with the run."""
     return f"confoundergan train resume={os.environ.get('CONFOUNDERGAN_RUN_DIR', config.resume)}"

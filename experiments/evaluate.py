@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
-from callbacks.export import SETTINGS
+from callbacks.export import SETTINGS, describe_part
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PictureGrid, plot_curves, save_picture
 from callbacks.retraining import Job, SharedJobs, own_device
 from datamodules.base import ImageDataModule, ImageSet
+from datamodules.config import DataError
 from datamodules.protected import ProtectedDataset
 from experiments import results
 from experiments.config import Config, ConfigError, compose
@@ -52,7 +53,13 @@ def evaluate_seed(
         The seed's entry of results.json.
     """
     clock, before = time.perf_counter(), sum(seconds.values())
-    stored = {s: ProtectedDataset(run / "protected" / s).load() for s in SETTINGS if SETTINGS[s] in data.parts}
+    stored = {}
+    for setting, part in SETTINGS.items():
+        if part in data.parts:
+            protected = ProtectedDataset(run / "protected" / setting)
+            if protected.about.data != describe_part(data, part):
+                raise DataError(f"{protected.folder}: protects other images than those at hand; restore the data")
+            stored[setting] = protected.load()
     clean = {setting: data.parts[SETTINGS[setting]] for setting in stored}
     measured: dict[str, Any] = {}
     if is_main():
@@ -103,9 +110,14 @@ def evaluate_seed(
     return entry
 
 
+def summed_up(config: Config, data: ImageDataModule, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """The content of results.json from the seeds' entries."""
+    return results.assemble(entries, 1 / data.classes, data.majority, asdict(config))
+
+
 def finish(config: Config, data: ImageDataModule, entries: list[dict[str, Any]], out: Path) -> dict[str, Any]:
-    """Writes results.json and summary.md from the seeds' entries, on the main process; returns the results."""
-    found = results.assemble(entries, 1 / data.classes, data.majority, asdict(config))
+    """Writes results.json and summary.md, on the main process; returns the results."""
+    found = summed_up(config, data, entries)
     if is_main():
         results.write(out, found)
     return found

@@ -93,23 +93,26 @@ def _wandb(config: Config, folder: Path, seed: int, offline: bool) -> WandbLogge
     )
 
 
-def log_end(config: Config, folder: Path, found: dict[str, Any]) -> None:
-    """Final tables, victims' curves, pictures and summary numbers into W&B, when it is in use."""
-    if config.logger != "wandb" or not is_main() or wandb_mode()[0] in ("missing", "disabled"):
-        return
-    import wandb
+def log_end(loggers: list[Logger], folder: Path, found: dict[str, Any]) -> None:
+    """One seed's table, pictures and summary numbers into W&B, if it is among the loggers; then its run is finished.
 
-    for entry in found["seeds"]:
-        own = folder / f"seed-{entry['seed']}" if len(found["seeds"]) > 1 else folder
-        logger = _wandb(config, own, entry["seed"], offline=wandb_mode()[0] == "offline")
-        run = logger.experiment
+    Args:
+        loggers: of the Trainer.
+        folder: of the seed.
+        found: results.json's content for this seed alone.
+    """
+    for logger in loggers:
+        if not isinstance(logger, WandbLogger):
+            continue
+        import wandb
+
+        run, entry = logger.experiment, found["seeds"][0]
         head, *rows = results.table(found)
         run.log({"results": wandb.Table(columns=list[str | int](head), data=rows)})
-        log_pictures([logger], "final", sorted((own / "pictures").glob("*.png")))
+        log_pictures([logger], "final", sorted((folder / "pictures").glob("*.png")))
         for victim in results.VICTIMS:
             for metric, moments in entry.get(victim, {}).items():
                 run.summary.update({f"{victim}/{metric}/{moment}": value for moment, value in moments.items()})
-        run.summary.update(
-            {f"imperceptibility/{k}": v for k, v in entry["imperceptibility"].items() if not isinstance(v, dict)}
-        )
-        run.finish()
+        shown = {k: v for k, v in entry["imperceptibility"].items() if not isinstance(v, dict)}
+        run.summary.update({f"imperceptibility/{name}": value for name, value in shown.items()})
+        run.finish()  # else the next seed would go on in this run

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from datamodules.protected import write_atomic
 from experiments.folder import environment, write_json
 from victims.train import METRICS
 
@@ -119,7 +120,7 @@ def write(folder: Path, results: dict[str, Any]) -> None:
     lines = ["# Summary", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows] + [""]
     lines += [f"{fact}\n" for fact in facts(results)]
-    (folder / "summary.md").write_text("\n".join(lines))
+    write_atomic(folder / "summary.md", "\n".join(lines).encode())
     shown = Table(*head)
     for row in rows:
         shown.add_row(*row)

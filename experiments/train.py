@@ -21,7 +21,7 @@ from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
 from experiments.config import Config, ConfigError
 from experiments.data import make_data
-from experiments.evaluate import barrier, evaluate_seed, finish, reopen
+from experiments.evaluate import barrier, evaluate_seed, finish, reopen, summed_up
 from experiments.folder import RunError, choose, describe, is_main, say, versions
 from experiments.logs import log_end, make_loggers
 from gan.classifier import check_arch
@@ -68,9 +68,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         own = folder / f"seed-{seed}" if config.seeds > 1 else folder
         own.mkdir(exist_ok=True)
         entries.append(train_seed(config, make_data(config, seed), own, seed))
-    found = finish(config, data, entries, folder)
-    log_end(config, folder, found)
-    return found
+    return finish(config, data, entries, folder)
 
 
 def check_classifiers(config: Config) -> list[str]:
@@ -123,7 +121,10 @@ def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -
         Export(folder).run(trained, card, data, lambda setting: say(f"protecting: {setting}"))
     barrier()
     seconds["export"] = time.perf_counter() - clock
-    return evaluate_seed(config, data, folder, folder, seed, seconds, trainer.strategy.root_device)
+    entry = evaluate_seed(config, data, folder, folder, seed, seconds, trainer.strategy.root_device)
+    if is_main():
+        log_end(trainer.loggers, folder, summed_up(config, data, [entry]))
+    return entry
 
 
 def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int) -> pl.Trainer:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from datamodules.protected import write_atomic
 from gan.networks import Generator
 
 FORMAT = 1
@@ -102,9 +102,7 @@ def save_generator(path: Path, generator: Generator, card: Card) -> str:
     sha256 = hashlib.sha256(data).hexdigest()
     text = json.dumps({"format": FORMAT, "method": "confoundergan", "sha256": sha256, **asdict(card)}, indent=2)
     for target, content in ((path, data), (path.with_suffix(".json"), text.encode())):
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, target)
+        write_atomic(target, content)
     return sha256
 
 

@@ -66,7 +66,7 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 # With ReLUs, a difference in the last bit can flip an activation that is almost zero, and its gradient with it: there the
 # whole gradient is compared (wrong scaling or a missing exchange would be off by tens of per cent). The linear surrogate
 # has no such edges, so all three networks must agree number by number.
-@pytest.mark.parametrize(("surrogate", "tolerance"), [("linear", 1e-5), ("narrow", 0.02)])
+@pytest.mark.parametrize(("surrogate", "tolerance"), [("linear", 1e-5), ("narrow", 0.1)])
 def test_two_processes_equal_one_on_the_joined_batch(
     tiny: Callable[..., Path], tmp_path: Path, surrogate: str, tolerance: float
 ) -> None:

@@ -343,6 +343,46 @@ def test_evaluate_takes_the_newest_run(
     assert (made / "evaluations" / "1" / "summary.md").exists()
 
 
+def test_evaluate_refuses_a_run_whose_data_changed(
+    tiny: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_run(tiny(), tmp_path / "run", "trainer.max_epochs=1")
+    tiny({"train_images": np.random.default_rng(7).integers(0, 255, (60, 16, 16, 1)).astype(np.uint8)})
+    assert run("evaluate", f"run={tmp_path / 'run'}") == 2
+    assert "protects other images than those at hand; restore the data" in capsys.readouterr().err
+
+
+def test_a_signal_after_training_keeps_what_is_done(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import experiments.evaluate as evaluation
+
+    folder, original = tmp_path / "run", evaluation.train_victim
+    calls: list[int] = []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(evaluation, "train_victim", interrupted)
+    assert small_run(tiny(), folder) == 143
+    assert (
+        f"stopped by SIGTERM outside of training; go on with: confoundergan train resume={folder}"
+        in capsys.readouterr().err
+    )
+    assert [p.name for p in (folder / "victims").iterdir()] == ["clean.json"]
+    assert run("train", f"resume={folder}") == 0
+    assert (folder / "results.json").exists()
+
+
+def test_steps_in_the_metrics_are_batches(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    small_run(tiny(), tmp_path / "run")  # 27 images in batches of 16: two an epoch, two epochs, three networks
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
+    assert sorted({int(row["step"]) for row in rows if row["loss_s_step"]}) == [0, 1, 2, 3]
+
+
 def test_watch_measures_on_the_validation_part(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

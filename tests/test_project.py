@@ -1,0 +1,128 @@
+"""The project itself: README, Makefile, packaging, the direction of imports, the committed results."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+from conftest import SMALL
+
+from experiments.cli import VERBS, main
+from experiments.tables import RENDER, rendered
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+LAYERS = {"datamodules": 0, "gan": 0, "victims": 1, "callbacks": 2, "experiments": 3}
+
+
+def commands() -> list[str]:
+    """Every command that the README shows in a code block, without its comment."""
+    blocks = re.findall(r"```\n(.*?)```", README, re.S)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("make ", ".venv/"))]
+
+
+def test_readme_shows_the_two_commands_first() -> None:
+    assert commands()[:2] == ["make train", "make test"]
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])
+def test_make_commands_of_the_readme_exist(command: str) -> None:
+    done = subprocess.run(["bash", "-c", f"{command} -n"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if "confoundergan" in c])
+def test_program_commands_of_the_readme_work(
+    command: str, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = command.split()[1:]
+    if "--help" in arguments or "--print-config" in arguments:
+        assert main(arguments) == 0
+        return
+    assert arguments[0] in VERBS
+    # the same request, composed as it stands; the options with an effect on the whole run are run elsewhere in the tests
+    assert main([arguments[0], "--print-config", *arguments[1:]]) == 0
+
+
+def test_make_help_lists_every_target() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("setup", "train", "evaluate", "validate", "lint", "test", "test-all", "benchmark", "clean"):
+        assert re.search(rf"^  make {target} ", shown, re.M), target
+
+
+def test_set_up_is_skipped_when_done() -> None:
+    if not (ROOT / ".venv" / ".done").exists():
+        pytest.skip("this environment was not made by 'make setup'")
+    shown = subprocess.run(["make", "-n", "setup"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "pip install" not in shown
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_packages_are_those_of_this_repository(package: str) -> None:
+    found = import_module(package).__file__
+    assert found is not None
+    assert Path(found).is_relative_to(ROOT)
+
+
+def test_imports_go_one_way() -> None:
+    for package, layer in LAYERS.items():
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                for module in modules:
+                    other = module.partition(".")[0]
+                    assert LAYERS.get(other, 0) <= layer, f"{path} imports {module}"
+
+
+def test_pins_are_versions_alone() -> None:
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        assert re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[A-Za-z0-9._-]+", line), line
+
+
+def test_every_dependency_has_its_reason_and_its_pin() -> None:
+    pinned = (ROOT / "constraints.txt").read_text().lower()
+    lines = (
+        (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].split("[project.scripts]")[0].splitlines()
+    )
+    named = [line for line in lines if re.match(r"\s*(wandb = \[)?\"", line)]
+    assert len(named) > 12
+    for line in named:
+        assert "# " in line, line
+        name = re.findall(r"\"([a-z-]+)", line)[0]
+        assert f"\n{name}==" in pinned, name
+
+
+def test_readme_tables_come_from_the_results() -> None:
+    assert rendered(README) == README, "run 'make tables'"
+
+
+@pytest.mark.parametrize("name", [name for name in RENDER if "loop" not in name])
+def test_committed_results_follow_the_schema(name: str) -> None:
+    schema = json.loads((files("experiments") / "results.schema.json").read_text())
+    results = json.loads((ROOT / "results" / f"{name}.json").read_text())
+    jsonschema.validate(results, schema)
+    assert results["environment"]["versions"]["torch"]
+
+
+def test_benchmark_runs_and_its_weights_are_bit_equal(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmarks.loop", "epochs=1", "rounds=1"],
+        cwd=tmp_path, env={"PATH": "", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "results" / "loop_overhead_cpu.json").read_text())["weights_bit_equal"]
+
+
+@pytest.mark.slow
+def test_every_shipped_experiment_runs(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    options = ["data=npz", f"data.path={tiny(channels=3)}", f"run_dir={tmp_path / 'run'}", *SMALL]
+    assert main(["train", "experiment=emn60", "fast_dev_run=true", *options]) == 0
