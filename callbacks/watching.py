@@ -1,6 +1,7 @@
 """What is looked at while the generator learns: pictures, and victims trained briefly on what it gives now."""
 
 import shutil
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,8 @@ class Watch(pl.Callback):
         protect_part(folder, trained, self.data, part, "", self.seed)
         stored = ProtectedDataset(folder).load()
         shutil.rmtree(folder)
+        with suppress(OSError):  # another process may still have its own set there
+            folder.parent.rmdir()
         return stored
 
 

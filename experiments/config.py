@@ -197,11 +197,10 @@ def compose(arguments: list[str], base: dict[str, Any] | None = None) -> tuple[C
                 sources[key] = source
             else:
                 faults.append(f"{key}: {fault}" + ("" if source == "command line" else f" (in {source})"))
-    if faults:
-        raise ConfigError(faults)
-    config = OmegaConf.to_object(conf)
+    config = OmegaConf.to_object(conf)  # keys with faults still hold what they held before
     assert isinstance(config, Config)
-    faults = contradictions(config)
+    if not any(fault.startswith("data: ") for fault in faults):  # what contradicts an unknown data set is not known
+        faults += contradictions(config)
     if faults:
         raise ConfigError(faults)
     return config, sources
@@ -231,8 +230,12 @@ def _set(conf: Any, known: dict[str, Option], key: str, value: Any) -> str | Non
             if OmegaConf.is_missing(conf, key):
                 return "found '???', which stands for a missing value; name it otherwise"
             return None
+        before = OmegaConf.select(conf, key)
         OmegaConf.update(conf, key, value)
-        return option.fault(OmegaConf.select(conf, key, throw_on_missing=True))
+        fault = option.fault(OmegaConf.select(conf, key, throw_on_missing=True))
+        if fault:
+            OmegaConf.update(conf, key, before)
+        return fault
     except OmegaConfBaseException:
         return f"expected a {option.kind}, found {value!r}"
 

@@ -4,7 +4,7 @@ from datamodules.base import ImageDataModule
 from experiments.config import Config
 
 
-def make_data(config: Config, seed: int | None = None) -> ImageDataModule:
+def make_data(config: Config) -> ImageDataModule:
     """The run's data module, set up.
 
     Raises:
@@ -14,6 +14,6 @@ def make_data(config: Config, seed: int | None = None) -> ImageDataModule:
     from datamodules.npz import Npz
 
     module = {"digits": Digits, "npz": Npz}[config.data.name]
-    data = module(config.data, config.seed if seed is None else seed)
+    data = module(config.data, config.seed)
     data.setup()
     return data

@@ -25,7 +25,7 @@ from experiments.config import Config, ConfigError, compose
 from experiments.data import make_data
 from experiments.folder import RunError, describe, is_main, newest, say, write_json
 from gan.classifier import check_arch
-from gan.protection import load_generator
+from gan.protection import GeneratorFileError, load_generator
 from victims.train import train_victim
 
 
@@ -145,7 +145,7 @@ def evaluate(arguments: list[str]) -> None:
     for seed, folder in seeds.items():
         try:
             load_generator(folder / "generator.safetensors")
-        except Exception as error:
+        except GeneratorFileError as error:
             raise RunError(f"run: seed {seed} is not finished ({error}); go on with 'train resume={run}'") from error
     number = 1 + max((int(p.name) for p in (run / "evaluations").glob("*") if p.name.isdigit()), default=0)
     out = run / "evaluations" / str(number)
@@ -166,7 +166,8 @@ def reopen(run: Path, arguments: list[str], allowed: tuple[str, ...], rule: str)
     Raises:
         ConfigError: another key was given; ``rule`` says which may be.
     """
-    refused = [a.partition("=")[0] for a in arguments if a.partition("=")[0].split(".")[0] not in allowed]
+    keys = [argument.partition("=")[0] for argument in arguments]
+    refused = [key for key in keys if not any(key == good or key.startswith(f"{good}.") for good in allowed)]
     if refused:
         raise ConfigError([f"{key}: cannot change in an existing run; {rule}" for key in refused])
     try:

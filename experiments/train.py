@@ -29,6 +29,7 @@ from gan.module import ConfounderGAN
 from gan.protection import Card, TrainedGenerator
 
 LAST = "last.ckpt"
+WHERE = ("accelerator", "devices", "num_nodes", "strategy", "log_every")  # may differ when a run goes on
 
 
 def train(config: Config, arguments: list[str]) -> dict[str, Any]:
@@ -50,8 +51,8 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         config = reopen(
             folder,
             arguments,
-            ("resume", "trainer", "logger", "project"),
-            "resume goes on unchanged (trainer.… and logger may)",
+            ("resume", "logger", "project", *(f"trainer.{key}" for key in WHERE)),
+            f"resume goes on unchanged, but for logger and trainer.{', trainer.'.join(WHERE)}",
         )
     if config.fast_dev_run:
         config = shortened(config)
@@ -67,7 +68,8 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
     for seed in range(config.seed, config.seed + config.seeds):
         own = folder / f"seed-{seed}" if config.seeds > 1 else folder
         own.mkdir(exist_ok=True)
-        entries.append(train_seed(config, make_data(config, seed), own, seed))
+        data.seed = seed
+        entries.append(train_seed(config, data, own, seed))
     return finish(config, data, entries, folder)
 
 
@@ -97,7 +99,6 @@ def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -
     checkpoint = folder / "checkpoints" / LAST
     if checkpoint.exists():
         check_checkpoint(checkpoint, data)
-    clock = time.perf_counter()
     trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
     seconds = {"training": module.seconds}
     clock = time.perf_counter()
@@ -117,7 +118,7 @@ def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -
             epochs=config.trainer.max_epochs,
             versions=versions(),
         )
-        trained = TrainedGenerator(module.generator, config.gan.epsilon)
+        trained = TrainedGenerator(module.generator.to(trainer.strategy.root_device), config.gan.epsilon)
         Export(folder).run(trained, card, data, lambda setting: say(f"protecting: {setting}"))
     barrier()
     seconds["export"] = time.perf_counter() - clock
@@ -193,6 +194,8 @@ def quieten() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "Tip:" not in record.getMessage()
     )
+    # Lightning calls a function of torch that torch has renamed
+    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
     # batches are prepared from memory in the main process by choice
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     # resuming a run: the folder is meant to hold its checkpoints

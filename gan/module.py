@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from datamodules.augment import crop_flip
 from gan.batchnorm import join_batch_norm
 from gan.classifier import build_classifier
 from gan.config import GanConfig, NetworkConfig
@@ -102,6 +103,8 @@ class ConfounderGAN(pl.LightningModule):
         optimizers = cast(list[LightningOptimizer], self.optimizers())
         s_opt, g_opt = optimizers[-2:]
         config = self.config
+        if config.augment != "none":
+            images, others = (crop_flip(part, flip=config.augment == "crop_flip") for part in (images, others))
         noise = self.generator(images)
         fixed = noise.detach()
         metrics: dict[str, Tensor] = {}

@@ -86,6 +86,10 @@ def test_contradictions_between_run_folders() -> None:
     assert faults("resume=a", "run=b") == ["run: is read by evaluate, resume by train; give one of them"]
 
 
+def test_contradictions_come_with_the_other_faults() -> None:
+    assert len(faults("gan.epsilon=abc", "gan.gan_weight=0", "trainer.strategy=fsdp", "data.val_fraction=7")) == 4
+
+
 def test_all_faults_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "gan.epsilonn=8", "seeds=x", "gan.gan_loss=foo", "data=nope"]) == 2
     lines = capsys.readouterr().err.splitlines()

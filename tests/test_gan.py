@@ -223,6 +223,7 @@ def test_without_gan_loss_there_is_no_discriminator() -> None:
         {"gan_loss": "hinge"},
         {"gan_loss": "none"},
         {"norm_weight": 1.0},
+        {"augment": "crop_flip"},
         {"surrogate": SurrogateConfig(sees=ViewsConfig(image_noise=1.0, noise=0.0, swap=0.0))},
         {"surrogate": SurrogateConfig(sees=ViewsConfig(image_noise=0.0, noise=1.0, swap=0.0))},
         {"surrogate": SurrogateConfig(arch="linear")},

@@ -18,6 +18,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from callbacks.seeding import step_seed
+from datamodules.augment import crop_flip
 from datamodules.base import EpochBatches, ImageDataModule, Rows, to_float
 from experiments.config import Config, compose
 from experiments.data import make_data
@@ -75,6 +76,8 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
             torch.manual_seed(step_seed(config.seed, epoch, step, 0))
             batch = rows[index]
             images, others, labels = to_float(batch.images), to_float(batch.others), batch.labels
+            if options.augment != "none":
+                images, others = (crop_flip(part, flip=options.augment == "crop_flip") for part in (images, others))
             noise = generator(images)
             fixed, metrics = noise.detach(), {}
             if discriminator is not None:
