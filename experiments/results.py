@@ -64,14 +64,15 @@ def table(results: dict[str, Any]) -> list[list[str]]:
     for victim, title in titles.items():
         if victim not in results["mean"]:
             continue
-        cells = [_cell(results, (victim, METRICS[0], moment), 100) for moment in MOMENTS]
-        cells += [_cell(results, (victim, METRICS[1], "last"), 100), _cell(results, (victim, METRICS[2], "last"), 100)]
-        hidden = _cell(results, ("imperceptibility", victim, "psnr"), 1) if victim in ("standard", "fast") else "–"
+        cells = [cell(results, (victim, METRICS[0], moment), 100) for moment in MOMENTS]
+        cells += [cell(results, (victim, METRICS[1], "last"), 100), cell(results, (victim, METRICS[2], "last"), 100)]
+        hidden = cell(results, ("imperceptibility", victim, "psnr"), 1) if victim in ("standard", "fast") else "–"
         rows.append([title, *cells, hidden, f"{results['mean']['seconds'][f'victim_{victim}']:.0f}"])
     return rows
 
 
-def _cell(results: dict[str, Any], path: tuple[str, ...], scale: float) -> str:
+def cell(results: dict[str, Any], path: tuple[str, ...], scale: float) -> str:
+    """Mean ± standard deviation of the number at a place of the results, times ``scale``."""
     values = []
     for tree in (results["mean"], results["std"]):
         values.append(functools.reduce(operator.getitem, path, tree))

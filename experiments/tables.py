@@ -1,12 +1,13 @@
-"""Writes the tables of README.md from results/*.json: ``make tables``. No number there is typed by hand."""
+"""Writes the tables of README.md and docs/METHOD.md from results/: ``make tables``. No number is typed by hand."""
 
 import json
 import re
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.results import facts, table
+from experiments.config import leaves
+from experiments.results import cell, facts, table
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,25 +31,57 @@ def overhead(result: dict[str, Any]) -> str:
     )
 
 
-RENDER = {
-    "digits_3seeds_cpu": markdown,
-    "cifar10_exact_6k_cpu": markdown,
-    "loop_overhead_cpu": overhead,
+def variants(reference: dict[str, Any], others: list[dict[str, Any]]) -> str:
+    """A row a run: what differs from the reference's options, and what came of it."""
+    known = dict(leaves(reference["config"]))
+    rows = [["what differs", "seeds", "standard, last", "fast, last", "clean, last", "PSNR, dB"]]
+    for results in [reference, *others]:
+        own = dict(leaves(results["config"]))
+        changed = [f"`{key}={own[key]}`" for key in own if key.startswith("gan.") and own[key] != known.get(key)]
+        scores = [cell(results, (victim, "accuracy", "last"), 100) for victim in ("standard", "fast", "clean")]
+        psnr = cell(results, ("imperceptibility", "psnr"), 1)
+        seeds = ", ".join(str(entry["seed"]) for entry in results["seeds"])
+        rows.append([", ".join(changed) or "nothing: the defaults", seeds, *scores, psnr])
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def load(name: str) -> Any:
+    """Content of a results file."""
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def digits_variants() -> str:
+    """The table of variants on the digits."""
+    folder = ROOT / "results" / "digits_variants"
+    return variants(load("digits_3seeds_cpu"), [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))])
+
+
+PLACES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {
+        "digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
+        "cifar10_exact_6k_cpu.json": lambda: markdown(load("cifar10_exact_6k_cpu")),
+        "loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
+    },
+    "docs/METHOD.md": {
+        "digits_variants": digits_variants,
+        "digits_crops_cpu.json": lambda: markdown(load("digits_crops_cpu")),
+    },
 }
 
 
-def rendered(text: str) -> str:
-    """README's text with every marked place written anew from its results file."""
-    for name, render in RENDER.items():
-        content = render(json.loads((ROOT / "results" / f"{name}.json").read_text()))
-        pattern = rf"(<!-- from results/{name}\.json -->\n).*?(\n<!-- end -->)"
-        text, count = re.subn(pattern, lambda m, c=content: m[1] + c + m[2], text, flags=re.S)  # type: ignore[misc]
+def rendered(document: str) -> str:
+    """A document's text with every marked place written anew from its results."""
+    text = (ROOT / document).read_text()
+    for name, render in PLACES[document].items():
+        pattern = rf"(<!-- from results/{re.escape(name)} -->\n).*?(<!-- end -->)"
+        content = render() + "\n"
+        text, count = re.subn(pattern, lambda match, new=content: match[1] + new + match[2], text, flags=re.S)  # type: ignore[misc]
         if count != 1:
-            raise SystemExit(f"README.md: needs one place marked '<!-- from results/{name}.json -->' … '<!-- end -->'")
+            raise SystemExit(f"{document}: needs one place marked '<!-- from results/{name} -->' … '<!-- end -->'")
     return text
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(rendered(readme.read_text()))
-    sys.exit(0)
+    for document in PLACES:
+        (ROOT / document).write_text(rendered(document))

@@ -40,7 +40,8 @@ class DiscriminatorConfig(NetworkConfig):
 
     beta1: float = option(0.5, "first Adam coefficient, or the momentum of sgd", ge=0, lt=1)
     lr: float = option(2e-4, "peak learning rate", gt=0)
-    width: int = option(16, "channels of the first layer; doubled at every layer", ge=4, le=1024)
+    schedule: Literal["constant", "cosine"] = option("constant", "learning rate over all batches of the run")
+    width: int = option(32, "channels of the first layer; doubled at every layer", ge=4, le=1024)
     levels: int = option(2, "strided layers, each halving the image", ge=1, le=6)
 
 
@@ -60,7 +61,7 @@ class SurrogateConfig(NetworkConfig):
     schedule: Literal["constant", "cosine"] = option("constant", "learning rate over all batches of the run")
     arch: str = option("narrow", "'narrow' (for CPUs) or any timm model name")
     sees: ViewsConfig = field(default_factory=ViewsConfig)
-    reinit_every: int = option(6, "start the surrogate anew every so many epochs; 0 never", ge=0)
+    reinit_every: int = option(0, "start the surrogate anew every so many epochs; 0 never", ge=0)
 
 
 @dataclass
@@ -69,9 +70,9 @@ class GanConfig:
 
     epsilon: float = option(8.0, "largest change of a pixel, in grey levels of 255 (8 means 8/255)", ge=1, le=64)
     gan_loss: Literal["hinge", "least_squares", "none"] = option("least_squares", "adversarial loss; none trains no D")
-    gan_weight: float = option(0.2, "weight of the adversarial loss in the generator's objective", ge=0)
+    gan_weight: float = option(0.1, "weight of the adversarial loss in the generator's objective", ge=0)
     augment: Literal["none", "crop", "crop_flip"] = option("none", "random crops and flips of what the three learn on")
-    norm_weight: float = option(0.03, "weight of the mean squared noise, as a share of the bound, for G", ge=0)
+    norm_weight: float = option(0.0, "weight of the mean squared noise, as a share of the bound, for G", ge=0)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
