@@ -36,7 +36,7 @@ class PictureGrid:
         for row, (title, images) in enumerate((("clean", before), ("protected", after), ("noise", noise))):
             top = HEAD + row * (CELL + GAP)
             draw.text(
-                (4, top + CELL // 2 - 6), f"{title} ×{127.5 / self.epsilon:.0f}" if row == 2 else title, "black", font
+                (4, top + CELL // 2 - 6), f"{title} x{127.5 / self.epsilon:.0f}" if row == 2 else title, "black", font
             )
             for column, image in enumerate(images):
                 left = SIDE + column * (CELL + GAP)
@@ -72,7 +72,7 @@ def plot_curves(curves: dict[str, list[dict[str, float]]], chance: float, path: 
         axes.plot(range(1, len(curve) + 1), [100 * epoch["accuracy"] for epoch in curve], label=name, marker=".")
     axes.axhline(100 * chance, color="grey", linestyle=":", label="chance")
     axes.set(xlabel="epoch of the victim", ylabel="accuracy on clean test images, %", ylim=(0, 102))
-    axes.legend(loc="center right")
+    figure.legend(loc="outside right upper")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=120)
     path.parent.mkdir(parents=True, exist_ok=True)
