@@ -20,7 +20,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def read(path: Path, **options: object) -> ImageDataModule:
-    module = Npz(DataConfig(name="npz", path=str(path), **options))  # type: ignore[arg-type]
+    module = Npz(DataConfig(name="npz", path=str(path), batch_size=4, **options))  # type: ignore[arg-type]
     module.setup()
     return module
 
