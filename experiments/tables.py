@@ -37,7 +37,9 @@ def variants(reference: dict[str, Any], others: list[dict[str, Any]]) -> str:
     rows = [["what differs", "seeds", "standard, last", "fast, last", "clean, last", "PSNR, dB"]]
     for results in [reference, *others]:
         own = dict(leaves(results["config"]))
-        changed = [f"`{key}={own[key]}`" for key in own if key.startswith("gan.") and own[key] != known.get(key)]
+        changed = [
+            f"`{key}={own[key]}`" for key in own if key.startswith("gan.") and key in known and own[key] != known[key]
+        ]
         scores = [cell(results, (victim, "accuracy", "last"), 100) for victim in ("standard", "fast", "clean")]
         psnr = cell(results, ("imperceptibility", "psnr"), 1)
         seeds = ", ".join(str(entry["seed"]) for entry in results["seeds"])
