@@ -25,13 +25,12 @@ class SharedJobs:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def run(self, jobs: dict[str, Job], progress: Callable[[str], None] = lambda _: None) -> dict[str, dict[str, Any]]:
+    def run(self, jobs: dict[str, Job]) -> dict[str, dict[str, Any]]:
         """Results by name, in the order of ``jobs``."""
         joined = dist.is_available() and dist.is_initialized()
         rank, world = (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
         mine = {}
         for name in list(jobs)[rank::world]:
-            progress(name)
             mine[name] = self._one(name, jobs[name])
         shares: list[Any] = [mine]
         if joined:
@@ -52,8 +51,6 @@ class SharedJobs:
         return result
 
 
-def own_device(root: torch.device | None = None) -> torch.device:
-    """The device that this process's victims train on: the Trainer's, else a GPU if there is one."""
-    if root is not None:
-        return root
+def own_device() -> torch.device:
+    """The device of victims outside of a Trainer: a GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
