@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  variables: DATA=<digits|npz> ARGS="key=value ..." (all keys: .venv/bin/confoundergan --help)'
+	@echo '  variables: DATA=<name: docs/DATA.md> ARGS="key=value ..." (all keys: .venv/bin/confoundergan --help)'
 
 setup: $(VENV)/.done ## make .venv with the tested versions (6 GB, minutes)
 
@@ -46,12 +46,13 @@ test: setup ## the tests that take under 10 minutes on two cores
 test-all: setup ## all tests, the slow ones too
 	$(BIN)/pytest -m ''
 
-benchmark: setup ## Lightning's loop beside a bare PyTorch loop
+benchmark: setup ## Lightning's loop beside a bare PyTorch loop; the data path beside bare Pillow and memory
 	@$(BIN)/python -m experiments.benchmarks.loop
+	@$(BIN)/python -m experiments.benchmarks.data
 
 tables: setup ## write README's tables from results/
 	@$(BIN)/python -m experiments.tables
 
-clean: ## remove what was made, the environment and the runs too
-	rm -rf $(VENV) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove what was made, the environment, the runs and the decoded images too
+	rm -rf $(VENV) runs data/cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from datamodules.base import ImageSet, divide
+from datamodules.images import ImageSet
+from datamodules.split import divide
 from victims.config import RECIPES
 from victims.train import predict, train_victim
 
@@ -71,7 +72,7 @@ class SwapTest:
             if not same.any():
                 break
             rows = torch.where(same, (rows + 1) % len(others), rows)
-        mixed = (others.images[rows].short() + noise.images.short() - 128).clamp(0, 255).to(torch.uint8)
+        mixed = (others.pixels(rows).short() + noise.images.short() - 128).clamp(0, 255).to(torch.uint8)
         return accuracy(model, mixed, noise.labels, device)
 
 

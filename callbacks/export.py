@@ -38,7 +38,7 @@ class Export:
 
 def describe_part(data: ImageDataModule, part: str) -> str:
     """Name and fingerprint of the images that a protected set is of."""
-    return f"{data.config.name}:{part}:{data.parts[part].fingerprint()}"
+    return f"{data.config.name}:{part}:{data.fingerprints[part]}"
 
 
 def protect_part(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from datamodules.base import ImageSet, to_float
+from datamodules.images import ImageSet, to_float
 from gan.objectives import psnr
 
 SSIM_WINDOW = 11

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from datamodules.base import ImageSet
+from datamodules.images import ImageSet
 from datamodules.protected import write_atomic
 
 CELL, HEAD, SIDE, GAP, COLUMNS = 72, 20, 92, 4, 10
@@ -27,8 +27,8 @@ class PictureGrid:
 
     def run(self, clean: ImageSet, stored: ImageSet) -> Image.Image:
         """The grid of each class's first image."""
-        firsts = [int((clean.labels == k).nonzero()[0]) for k in range(min(COLUMNS, len(self.class_names)))]
-        before, after = clean.images[firsts].float(), stored.images[firsts].float()
+        firsts = torch.tensor([(clean.labels == k).nonzero()[0] for k in range(min(COLUMNS, len(self.class_names)))])
+        before, after = clean.pixels(firsts).float(), stored.pixels(firsts).float()
         noise = 127.5 + (after - before) * (127.5 / self.epsilon)
         sheet = Image.new("RGB", (SIDE + len(firsts) * (CELL + GAP), HEAD + 3 * (CELL + GAP)), "white")
         draw = ImageDraw.Draw(sheet)

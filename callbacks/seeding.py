@@ -3,13 +3,9 @@
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 
-
-def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
-    """A seed of 63 bits for one batch of one process."""
-    return int(np.random.SeedSequence((seed, epoch, batch, rank)).generate_state(1, np.uint64)[0] >> 1)
+from datamodules.augment import step_seed
 
 
 class SeedEveryStep(pl.Callback):

@@ -12,7 +12,8 @@ from lightning.pytorch.loggers import WandbLogger
 from callbacks.export import SETTINGS, protect_part
 from callbacks.pictures import PictureGrid, save_picture
 from callbacks.retraining import SharedJobs
-from datamodules.base import ImageDataModule, ImageSet
+from datamodules.base import ImageDataModule
+from datamodules.images import ImageSet
 from datamodules.protected import ProtectedDataset
 from gan.module import ConfounderGAN
 from gan.protection import TrainedGenerator

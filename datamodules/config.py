@@ -13,13 +13,38 @@ class DataError(Exception):
     """The images or labels are unusable; the message names the file, what was expected, what was found, the remedy."""
 
 
+Name = Literal[
+    "digits", "npz", "folder",
+    "cifar10", "cifar100", "svhn", "stl10", "imagenette", "imagenet100",
+    "isic", "covid", "blood", "derma", "path", "pneumonia", "retina", "organ",
+]  # fmt: skip
+Aspect = Literal["crop", "pad", "resize"]
+AUGMENTATIONS = ("crop", "flip", "vflip", "turn", "cutout", "brightness", "contrast")
+
+
+def augment_fault(key: str, text: str) -> list[str]:
+    """What is wrong with an augmentation written as names joined by ``+``; empty when nothing is."""
+    unknown = [] if text == "none" else [name for name in text.split("+") if name not in AUGMENTATIONS]
+    if not unknown:
+        return []
+    return [f"{key}: no augmentation {unknown[0]!r}; expected none, or some of {', '.join(AUGMENTATIONS)} joined by +"]
+
+
 @dataclass
 class DataConfig:
-    """Where the images come from and how they are divided."""
+    """Where the images come from, what they are brought to, and how they are divided."""
 
-    name: Literal["digits", "npz"] = option("digits", "data module")
+    name: Name = option("digits", "data set (docs/DATA.md)")
+    root: str = option("", "folder (or archive) of the data set's files; empty: data/<name>, filled by download")
+    download: bool = option(True, "fetch missing files where the source allows it")
     path: str = option("", "file of data=npz: arrays train_images, train_labels, … (docs/DATA.md)")
-    size: int = option(0, "images are resized to this many pixels a side; 0 keeps their own size", ge=0, le=1024)
+    labels: str = option("", "data=folder without class folders: CSV of file name and label (docs/DATA.md)")
+    classes: str = option("", "class folders to use, separated by commas; empty: all (folder, imagenet100)")
+    size: int = option(0, "images are brought to this many pixels a side; 0 keeps their own size", ge=0, le=1024)
+    aspect: Aspect = option("crop", "images that are not square: centre crop, black bars, or a changed shape")
+    color: Literal["own", "rgb", "gray"] = option("own", "channels; own: what the source has (files in folders: RGB)")
+    max_bad: float = option(0.05, "share of images that may be unreadable; above it the run stops", ge=0, lt=1)
+    cache: str = option("data/cache", "folder of decoded images, made once and used by every run")
     limit: int = option(0, "use only so many training images, all classes in proportion; 0 uses all", ge=0)
     test_fraction: float = option(0.2, "share cut off as test part where the source has none", gt=0, lt=1)
     val_fraction: float = option(0.1, "share of the training images held back to watch a run by", gt=0, lt=1)
@@ -32,8 +57,16 @@ class DataConfig:
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
+        found = []
         if self.name == "npz" and not self.path:
-            return ["data.path: data=npz needs the file; give data.path=<file>.npz"]
-        if self.name != "npz" and self.path:
-            return [f"data.path: is read by data=npz only, but data is {self.name}; leave it out or choose data=npz"]
-        return []
+            found.append("data.path: data=npz needs the file; give data.path=<file>.npz")
+        if self.name == "folder" and not self.root:
+            found.append("data.root: data=folder needs your folder; give data.root=<folder of images>")
+        only = {"path": ("npz",), "labels": ("folder",), "classes": ("folder", "imagenet100")}
+        for key, names in only.items():
+            if getattr(self, key) and self.name not in names:
+                found.append(
+                    f"data.{key}: is read by data={' and '.join(names)} only, but data is {self.name}; leave it out or "
+                    f"choose data={names[0]}"
+                )
+        return found

@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datamodules.base import ImageSet, folder_name
 from datamodules.config import DataError
+from datamodules.images import ImageSet, folder_name
 
 FORMAT = 1
 MANIFEST, PARTIAL = "manifest.jsonl", "manifest.partial.jsonl"

@@ -1,7 +1,44 @@
 """Data modules by name."""
 
+from importlib import import_module
+
 from datamodules.base import ImageDataModule
+from datamodules.config import DataConfig
 from experiments.config import Config
+from experiments.folder import say
+
+# module and class of each name; imported when chosen
+MODULES = {
+    "digits": "digits.Digits",
+    "npz": "npz.Npz",
+    "folder": "folder.Folder",
+    "cifar10": "cifar.Cifar10",
+    "cifar100": "cifar.Cifar100",
+    "svhn": "svhn.Svhn",
+    "stl10": "stl10.Stl10",
+    "imagenette": "imagenet.Imagenette",
+    "imagenet100": "imagenet.Imagenet100",
+    "isic": "isic.Isic",
+    "covid": "covid.Covid",
+    "blood": "medmnist.Blood",
+    "derma": "medmnist.Derma",
+    "path": "medmnist.Path",
+    "pneumonia": "medmnist.Pneumonia",
+    "retina": "medmnist.Retina",
+    "organ": "medmnist.Organ",
+}
+
+
+def module_of(name: str) -> type[ImageDataModule]:
+    """The data module's class of that name."""
+    file, _, kind = MODULES[name].partition(".")
+    found: type[ImageDataModule] = getattr(import_module(f"datamodules.{file}"), kind)
+    return found
+
+
+def unready(config: DataConfig, seed: int = 0) -> ImageDataModule:
+    """A data module that has not fetched or read anything yet."""
+    return module_of(config.name)(config, seed)
 
 
 def make_data(config: Config) -> ImageDataModule:
@@ -10,10 +47,8 @@ def make_data(config: Config) -> ImageDataModule:
     Raises:
         DataError: the source is missing or unusable.
     """
-    from datamodules.digits import Digits
-    from datamodules.npz import Npz
-
-    module = {"digits": Digits, "npz": Npz}[config.data.name]
-    data = module(config.data, config.seed)
+    data = unready(config.data, config.seed)
     data.setup()
+    if data.skipped:
+        say(data.left_out())
     return data

@@ -17,8 +17,9 @@ from callbacks.export import SETTINGS, describe_part
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PictureGrid, plot_curves, save_picture
 from callbacks.retraining import Job, SharedJobs, own_device
-from datamodules.base import ImageDataModule, ImageSet
+from datamodules.base import ImageDataModule
 from datamodules.config import DataError
+from datamodules.images import ImageSet
 from datamodules.protected import ProtectedDataset
 from experiments import results
 from experiments.config import Config, ConfigError, compose

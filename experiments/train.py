@@ -110,7 +110,7 @@ def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -
             levels=config.gan.generator.levels,
             blocks=config.gan.generator.blocks,
             data=config.data.name,
-            fingerprint=data.parts["train"].fingerprint(),
+            fingerprint=data.fingerprints["train"],
             class_names=list(data.class_names),
             images=len(data.parts["train"]),
             size=list(data.size),

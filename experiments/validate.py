@@ -9,12 +9,31 @@ import torch.nn.functional as F
 
 from callbacks.export import SETTINGS
 from callbacks.retraining import own_device
-from datamodules.base import to_float
+from datamodules.base import ImageDataModule
+from datamodules.download import instructions
+from datamodules.images import to_float
 from experiments.config import Config
-from experiments.data import make_data
+from experiments.data import make_data, unready
 from experiments.logs import wandb_mode
 from gan.classifier import build_classifier
 from gan.module import ConfounderGAN
+
+CLASSES = 12  # named one by one
+
+
+def describe_data(data: ImageDataModule) -> None:
+    """Prints size, parts and, for part A, how many images each class has and what weight would balance it."""
+    height, width = data.size
+    parts = ", ".join(f"{name} {len(part)}" for name, part in data.parts.items())
+    print(f"      {data.title}: {data.classes} classes, {height}×{width}×{data.channels}; {parts}")
+    counts = data.parts["train"].labels.bincount(minlength=data.classes).tolist()
+    rows = [
+        f"{name} {count} ({weight:.2f})"
+        for name, count, weight in zip(data.class_names, counts, data.class_weights.tolist(), strict=True)
+    ]
+    more = f" and {len(rows) - CLASSES} more" if len(rows) > CLASSES else ""
+    print(f"      images of part A (balancing weight): {', '.join(rows[:CLASSES])}{more}")
+    print(f"      answering always with the largest class scores {data.majority:.1%} on the test part")
 
 
 def validate(config: Config) -> int:
@@ -24,10 +43,16 @@ def validate(config: Config) -> int:
         DataError: the data are unusable.
     """
     print("[1/5] data", flush=True)
+    source = unready(config.data)
+    facts, files = source.facts, source.files()
+    print(f"      {facts.title}; licence: {facts.licence}; to do: {facts.todo}")
+    if absent := [file.name for file in files if not (source.root / file.name).exists()]:
+        print(instructions(files, source.root, source.title, facts.page))
+        print(f"error: data.root: {', '.join(absent)} not in {source.root} yet\nnot ready")
+        return 2
     data = make_data(config)
+    describe_data(data)
     height, width = data.size
-    parts = ", ".join(f"{name} {len(part)}" for name, part in data.parts.items())
-    print(f"      {config.data.name}: {data.classes} classes, {height}×{width}×{data.channels}; {parts}")
     faults = []
 
     print("[2/5] networks: one batch forward and backward", flush=True)

@@ -7,7 +7,7 @@ discriminator for imperceptibility and a bound; every value below is our choice.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from datamodules.config import option
+from datamodules.config import augment_fault, option
 
 
 @dataclass
@@ -71,7 +71,7 @@ class GanConfig:
     epsilon: float = option(8.0, "largest change of a pixel, in grey levels of 255 (8 means 8/255)", ge=1, le=64)
     gan_loss: Literal["hinge", "least_squares", "none"] = option("least_squares", "adversarial loss; none trains no D")
     gan_weight: float = option(0.1, "weight of the adversarial loss in the generator's objective", ge=0)
-    augment: Literal["none", "crop", "crop_flip"] = option("none", "random crops and flips of what the three learn on")
+    augment: str = option("none", "augmentation of what the three learn on: operations joined by +, such as crop+flip")
     norm_weight: float = option(0.0, "weight of the mean squared noise, as a share of the bound, for G", ge=0)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -79,7 +79,7 @@ class GanConfig:
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
-        found = []
+        found = augment_fault("gan.augment", self.augment)
         if self.surrogate.sees.image_noise + self.surrogate.sees.noise + self.surrogate.sees.swap == 0:
             found.append("gan.surrogate.sees: all weights are 0; give image_noise, noise or swap a weight above 0")
         if self.gan_loss != "none" and self.gan_weight == 0:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from datamodules.augment import crop_flip
+from datamodules.augment import augment, draws
 from gan.batchnorm import join_batch_norm
 from gan.classifier import build_classifier
 from gan.config import GanConfig, NetworkConfig
@@ -104,7 +104,8 @@ class ConfounderGAN(pl.LightningModule):
         s_opt, g_opt = optimizers[-2:]
         config = self.config
         if config.augment != "none":
-            images, others = (crop_flip(part, flip=config.augment == "crop_flip") for part in (images, others))
+            key = (self.seed, self.current_epoch, batch_idx, self.trainer.global_rank)
+            images, others = (augment(part, config.augment, draws(*key, i)) for i, part in enumerate((images, others)))
         noise = self.generator(images)
         fixed = noise.detach()
         metrics: dict[str, Tensor] = {}

@@ -1,6 +1,8 @@
 """Shared fixtures: tiny images in true formats, and arguments that keep a whole run within seconds."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["CONFOUNDERGAN_QUIET"] = "1"
 
+CACHE = Path(tempfile.mkdtemp(prefix="confoundergan-cache-"))  # decoded images, shared by the tests
 SMALL = [
+    f"data.cache={CACHE}",
     "data.batch_size=16",
     "trainer.max_epochs=2",
     "trainer.accelerator=cpu",
@@ -35,6 +39,11 @@ def tiny_arrays(
         arrays[f"{part}_images"] = (noise + labels[:, None, None, None] * 60).astype(np.uint8)
         arrays[f"{part}_labels"] = labels.astype(np.int64)
     return arrays
+
+
+def pytest_sessionfinish() -> None:
+    """Nothing of the tests stays behind."""
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from callbacks.diagnostics import NoiseProbe, SwapTest, noise_of
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PictureGrid, plot_curves, save_picture
 from callbacks.retraining import SharedJobs
-from callbacks.seeding import step_seed
-from datamodules.base import ImageSet
+from datamodules.augment import step_seed
+from datamodules.images import ImageSet
 
 CPU = torch.device("cpu")
 

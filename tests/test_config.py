@@ -27,7 +27,7 @@ def test_every_key_is_documented_and_its_default_is_in_range() -> None:
 
 @pytest.mark.parametrize("name", names("data"))
 def test_every_shipped_data_file_composes(name: str) -> None:
-    extra = ["data.path=x.npz"] if name == "npz" else []
+    extra = {"npz": ["data.path=x.npz"], "folder": ["data.root=x"]}.get(name, [])
     config, sources = compose([f"data={name}", *extra])
     assert config.data.name == name
     assert sources["data.name"] == f"data/{name}.yaml"
@@ -62,11 +62,15 @@ def test_command_line_wins_over_files() -> None:
             "gan.gan_loss: expected one of hinge, least_squares, none, found 'hing'; did you mean 'hinge'?",
         ),
         ("gan.surrogate=3", "gan.surrogate: is a section, not a key; it has "),
-        ("data=digit", "data: no data 'digit'; did you mean 'digits'?; known: digits, npz"),
+        ("data=digit", "data: no data 'digit'; did you mean 'digits'?; known: blood, cifar10, "),
         ("experiment=emn", "experiment: no experiment 'emn'; did you mean 'emn60'?; known: emn60"),
         ("fast", "fast: expected key=value"),
         ("data.path=a.npz", "data.path: is read by data=npz only"),
         ("data=npz", "data.path: data=npz needs the file"),
+        ("data=folder", "data.root: data=folder needs your folder"),
+        ("data.labels=x.csv", "data.labels: is read by data=folder only"),
+        ("victim.augment=crop_flip", "victim.augment: no augmentation 'crop_flip'; expected none, or some of crop"),
+        ("gan.augment=blur", "gan.augment: no augmentation 'blur'"),
         ("gan.surrogate.sees.swap=0", "gan.surrogate.sees: all weights are 0"),
         ("gan.gan_weight=0", "gan.gan_weight: is 0 while gan.gan_loss is on"),
         ("trainer.strategy=fsdp", "trainer.strategy: 'fsdp' cannot train three networks that take turns; use ddp"),

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
+from conftest import CACHE
 from torch import nn
 
-from datamodules.base import ImageDataModule, ImageSet
+from datamodules.base import ImageDataModule
 from datamodules.config import DataConfig
+from datamodules.source import Listing
 from experiments.config import Config, compose
 from gan import module as module_file
 from gan.classifier import build_classifier, check_arch
@@ -25,16 +28,18 @@ EPSILON = 8 / 255
 
 
 class Blobs(ImageDataModule):
-    """48 images of three classes, told by brightness."""
+    """120 images of three classes, told by brightness."""
 
-    class_names = ("a", "b", "c")
+    def identity(self) -> str:
+        return "blobs"
 
-    def load(self) -> tuple[ImageSet, ImageSet]:
-        generator = torch.Generator().manual_seed(0)
-        labels = torch.arange(120) % 3
-        images = torch.randint(0, 60, (120, 1, 16, 16), generator=generator) + labels[:, None, None, None] * 60
-        whole = ImageSet(images.to(torch.uint8), labels)
-        return whole.subset(torch.arange(90)), whole.subset(torch.arange(90, 120))
+    def listing(self) -> Listing:
+        labels = np.arange(120) % 3
+        noise = np.random.default_rng(0).integers(0, 60, (120, 16, 16, 1))
+        images = (noise + labels[:, None, None, None] * 60).astype(np.uint8)
+        return Listing(
+            [str(i) for i in range(120)], labels, ("a", "b", "c"), lambda: images, 1, np.repeat([0, 2], [90, 30])
+        )
 
 
 def small(**options: Any) -> Config:
@@ -45,7 +50,7 @@ def small(**options: Any) -> Config:
         discriminator=replace(config.gan.discriminator, width=8),
         **options,
     )
-    return replace(config, gan=gan, data=DataConfig(batch_size=16))
+    return replace(config, gan=gan, data=DataConfig(batch_size=16, cache=str(CACHE)))
 
 
 def fit(config: Config, epochs: int = 1, callbacks: list[pl.Callback] | None = None, **trainer: Any) -> ConfounderGAN:
@@ -223,7 +228,7 @@ def test_without_gan_loss_there_is_no_discriminator() -> None:
         {"gan_loss": "hinge"},
         {"gan_loss": "none"},
         {"norm_weight": 1.0},
-        {"augment": "crop_flip"},
+        {"augment": "crop+flip"},
         {"surrogate": SurrogateConfig(sees=ViewsConfig(image_noise=1.0, noise=0.0, swap=0.0))},
         {"surrogate": SurrogateConfig(sees=ViewsConfig(image_noise=0.0, noise=1.0, swap=0.0))},
         {"surrogate": SurrogateConfig(arch="linear")},

@@ -11,8 +11,8 @@ import torch
 from torchvision.datasets import ImageFolder
 
 from datamodules import protected as protected_file
-from datamodules.base import ImageSet
 from datamodules.config import DataError
+from datamodules.images import ImageSet
 from datamodules.protected import About, ProtectedDataset, write_protected
 from gan.networks import Generator
 from gan.protection import Card, GeneratorFileError, TrainedGenerator, load_generator, quantise, save_generator

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.base import ImageSet
+from datamodules.images import ImageSet
 from victims.config import RECIPES, VictimConfig
 from victims.train import VictimReport, measure, train_victim
 
@@ -71,7 +71,7 @@ def test_measures_of_an_imbalanced_set_by_hand() -> None:
     assert scores == pytest.approx({"accuracy": 0.8, "balanced_accuracy": 0.5, "macro_auroc": 0.5})
 
 
-@pytest.mark.parametrize("augment", ["crop", "crop_flip"])
+@pytest.mark.parametrize("augment", ["crop", "crop+flip+cutout"])
 def test_augmentation_changes_the_training(augment: str) -> None:
     plain = train_victim(blobs(), blobs(30, 1), 3, replace(FAST, epochs=1, augment="none"), 0)
     moved = train_victim(blobs(), blobs(30, 1), 3, replace(FAST, epochs=1, augment=augment), 0)  # type: ignore[arg-type]

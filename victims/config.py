@@ -3,9 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from datamodules.config import option
-
-Augment = Literal["none", "crop", "crop_flip"]
+from datamodules.config import augment_fault, option
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Recipe:
         nesterov: Nesterov momentum.
         weight_decay: of all parameters.
         clip: largest gradient norm; 0 off.
-        augment: random crop after padding by an eighth of the side (4 pixels at 32), with or without a flip.
+        augment: operations of datamodules/augment.py joined by ``+``, or none.
         momentum: of SGD.
     """
 
@@ -33,15 +31,15 @@ class Recipe:
     nesterov: bool
     weight_decay: float
     clip: float
-    augment: Augment
+    augment: str
     momentum: float = 0.9
 
 
 RECIPES = {
     # Ours, for two CPU cores: small batches, since a set of a few thousand images gives few steps otherwise.
-    "quick": Recipe("narrow", 20, 32, 0.1, 0.2, True, 5e-4, 0.0, "crop_flip"),
+    "quick": Recipe("narrow", 20, 32, 0.1, 0.2, True, 5e-4, 0.0, "crop+flip"),
     # The reference of the field: settings of the EMN repository for CIFAR-10 (Huang et al., ICLR 2021).
-    "emn60": Recipe("resnet18", 60, 128, 0.1, 0.0, False, 5e-4, 5.0, "crop_flip"),
+    "emn60": Recipe("resnet18", 60, 128, 0.1, 0.0, False, 5e-4, 5.0, "crop+flip"),
 }
 
 
@@ -54,11 +52,15 @@ class VictimConfig:
     epochs: int = option(0, "epochs; 0: the recipe's", ge=0)
     batch_size: int = option(0, "images a step; 0: the recipe's", ge=0)
     lr: float = option(0.0, "peak learning rate; 0: the recipe's", ge=0)
-    augment: Literal["recipe", "none", "crop", "crop_flip"] = option("recipe", "augmentation; recipe: the recipe's own")
+    augment: str = option("recipe", "operations joined by +, such as crop+flip, or none; recipe: the recipe's own")
     check_every: int = option(
         0, "epochs of the generator between checks with briefly trained victims; 0: no checks", ge=0
     )
     check_epochs: int = option(5, "epochs of a victim in a check", ge=1)
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        return [] if self.augment == "recipe" else augment_fault("victim.augment", self.augment)
 
     def resolved(self) -> Recipe:
         """The recipe with what these options change."""

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
 
-from datamodules.augment import crop_flip
-from datamodules.base import ImageSet, divide, to_float
+from datamodules.augment import augment, draws
+from datamodules.images import ImageSet, to_float
+from datamodules.split import divide
 from gan.classifier import build_classifier
 from gan.optim import make_schedule
 from victims.config import Recipe
@@ -92,7 +93,7 @@ def train_victim(
     device = device or torch.device("cpu")
     kept_rows, used_rows = divide(train.labels, [VAL_FRACTION], seed)
     used, kept = train.subset(used_rows), train.subset(kept_rows)
-    channels, height, width = train.images.shape[1:]
+    channels, height, width = train.shape
     curve: list[dict[str, float]] = []
     with own_randomness(seed, device), torch.enable_grad():
         model = build_classifier(recipe.arch, classes, channels, (height, width))
@@ -103,14 +104,12 @@ def train_victim(
             model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
         )
         schedule = make_schedule(optimizer, recipe.epochs * batches, recipe.warmup)
-        for _ in range(recipe.epochs):
+        for epoch in range(recipe.epochs):
             model.train()
             total = torch.zeros((), device=device)
             # equal batches of at least batch_size: no crumb for batch norm to stumble over
-            for rows in torch.randperm(len(used)).to(device).tensor_split(batches):
-                batch = to_float(images[rows])
-                if recipe.augment != "none":
-                    batch = crop_flip(batch, flip=recipe.augment == "crop_flip")
+            for step, rows in enumerate(torch.randperm(len(used)).to(device).tensor_split(batches)):
+                batch = augment(to_float(images.index_select(0, rows)), recipe.augment, draws(seed, epoch, step))
                 loss = F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), labels[rows])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from callbacks.seeding import step_seed
-from datamodules.augment import crop_flip
-from datamodules.base import EpochBatches, ImageDataModule, Rows, to_float
+from datamodules.augment import augment, draws, step_seed
+from datamodules.base import ImageDataModule
+from datamodules.batches import EpochBatches, Rows
+from datamodules.images import to_float
 from experiments.config import Config, compose
 from experiments.data import make_data
 from experiments.folder import environment
@@ -77,7 +78,10 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
             batch = rows[index]
             images, others, labels = to_float(batch.images), to_float(batch.others), batch.labels
             if options.augment != "none":
-                images, others = (crop_flip(part, flip=options.augment == "crop_flip") for part in (images, others))
+                key = (config.seed, epoch, step, 0)
+                images, others = (
+                    augment(part, options.augment, draws(*key, i)) for i, part in enumerate((images, others))
+                )
             noise = generator(images)
             fixed, metrics = noise.detach(), {}
             if discriminator is not None:

@@ -1,0 +1,85 @@
+"""What a data set file states: facts about the source, and a listing of its images."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+Raw = bytes | Path | np.ndarray  # an encoded image, its file, or stored pixels (uint8 H×W×C)
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a user should know of a source; the table of docs/DATA.md is made from it.
+
+    Attributes:
+        title: full name.
+        kind: natural, medical or own.
+        images: how many, train + test.
+        size: pixels, as published.
+        licence: of the images.
+        citation: authors, title, where, year.
+        page: where the terms stand; empty for the user's own.
+        todo: what the user must do.
+        classes: how many; 0: as many as are found.
+    """
+
+    title: str
+    kind: str
+    images: str
+    size: str
+    licence: str
+    citation: str
+    page: str
+    todo: str
+    classes: int = 0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a source, one row each, before anything is decoded.
+
+    Attributes:
+        names: what to call each row in messages; no two alike.
+        labels: int64 N, from 0.
+        class_names: in label order.
+        read: a fresh pass over all rows, in order.
+        channels: of the images where the options do not say: 1 or 3.
+        parts: integer N, the index in PARTS of the source's own division; None: it has none. Where the source has no
+            val part, one is cut from train.
+        groups: what must stay together (a lesion, a patient), equal for rows of one group, "" for a row that belongs to
+            none; None: no groups.
+        skipped: images that were left out already, with the reason.
+    """
+
+    names: Sequence[str]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    read: Callable[[], Iterable[Raw]]
+    channels: int = 3
+    parts: np.ndarray | None = None
+    groups: Sequence[str] | None = None
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def identity_of(files: Iterable[Path], base: Path) -> str:
+    """A hash over names, sizes and times of change of files: cheap, and another when one of them changes."""
+    digest = hashlib.sha256()
+    for path in files:
+        status = path.stat()
+        digest.update(json.dumps([path.relative_to(base).as_posix(), status.st_size, status.st_mtime_ns]).encode())
+    return digest.hexdigest()
+
+
+def chained(*passes: Callable[[], Iterator[Raw]]) -> Callable[[], Iterator[Raw]]:
+    """One pass over several, one after the other."""
+
+    def read() -> Iterator[Raw]:
+        for one in passes:
+            yield from one()
+
+    return read

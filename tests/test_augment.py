@@ -1,0 +1,115 @@
+"""Augmentation: what each operation does to pixels, and that its draws are a function of the key alone."""
+
+import pytest
+import torch
+
+from datamodules.augment import OPERATIONS, augment, draws, step_seed
+from datamodules.config import AUGMENTATIONS, augment_fault
+
+
+def batch(size: int = 16, channels: int = 3) -> torch.Tensor:
+    return torch.rand(64, channels, size, size, generator=torch.Generator().manual_seed(1)) * 0.9 + 0.1
+
+
+def test_names_of_the_options_are_those_of_the_operations() -> None:
+    assert tuple(OPERATIONS) == AUGMENTATIONS
+
+
+@pytest.mark.parametrize("name", [*AUGMENTATIONS, "crop+flip+cutout", "turn+brightness+contrast"])
+@pytest.mark.parametrize("shape", [(16, 16), (12, 20), (3, 3)])
+def test_draws_decide_everything_and_images_differ(name: str, shape: tuple[int, int]) -> None:
+    one = torch.rand(1, 2, *shape, generator=torch.Generator().manual_seed(1)) * 0.9 + 0.1
+    images = one.expand(64, -1, -1, -1).contiguous()
+    before = images.clone()
+    moved = augment(images, name, draws(0, 1, 2))
+    assert moved.shape == images.shape
+    assert moved.dtype == torch.float32
+    assert torch.equal(images, before), "the batch itself must stay as it is"
+    assert torch.equal(moved, augment(images, name, draws(0, 1, 2)))
+    if shape != (3, 3) or name != "crop":  # three pixels are too few to move by an eighth
+        assert len({image.numpy().tobytes() for image in moved}) > 1, "each image needs its own draw"
+        assert not torch.equal(moved, augment(images, name, draws(0, 1, 3)))
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+
+
+def test_draws_differ_by_every_part_of_the_key() -> None:
+    seeds = {step_seed(s, e, t, r) for s in range(3) for e in range(4) for t in range(5) for r in range(2)}
+    assert len(seeds) == 3 * 4 * 5 * 2
+
+
+def test_none_is_the_identity() -> None:
+    images = batch()
+    assert augment(images, "none", draws(0)) is images
+
+
+def test_crop_shifts_by_up_to_an_eighth_and_fills_with_zero() -> None:
+    images = batch()
+    moved = augment(images, "crop", draws(0))
+    centre = images[:, :, 2:14, 2:14]
+    found = [
+        any(torch.equal(c, m[:, i : i + 12, j : j + 12]) for i in range(5) for j in range(5))
+        for c, m in zip(centre, moved, strict=True)
+    ]
+    assert all(found)
+    assert len({tuple((m != 0).nonzero().amin(0).tolist()) for m in moved}) > 3
+
+
+@pytest.mark.parametrize(
+    ("name", "possible"),
+    [
+        ("flip", [lambda x: x, lambda x: x.flip(2)]),
+        ("vflip", [lambda x: x, lambda x: x.flip(1)]),
+        ("turn", [lambda x, k=k: torch.rot90(x, k, (1, 2)) for k in range(4)]),
+    ],
+)
+def test_flips_and_turns_are_exact_and_all_occur(name: str, possible: list) -> None:  # type: ignore[type-arg]
+    images = batch()
+    moved = augment(images, name, draws(0))
+    which = [
+        next(i for i, change in enumerate(possible) if torch.equal(change(x), m))
+        for x, m in zip(images, moved, strict=True)
+    ]
+    assert set(which) == set(range(len(possible)))
+
+
+def test_turn_of_images_that_are_not_square_keeps_their_shape() -> None:
+    images = batch()[:, :, :, :12]
+    moved = augment(images, "turn", draws(0))
+    same = [torch.equal(x, m) for x, m in zip(images, moved, strict=True)]
+    half = [torch.equal(x.flip(1, 2), m) for x, m in zip(images, moved, strict=True)]
+    assert all(a or b for a, b in zip(same, half, strict=True))
+    assert any(same)
+    assert any(half)
+
+
+def test_cutout_hides_one_square_and_nothing_else() -> None:
+    images = batch()
+    moved = augment(images, "cutout", draws(0))
+    for x, m in zip(images, moved, strict=True):
+        hidden = (m == 0).all(0)
+        rows, columns = hidden.any(1).nonzero(), hidden.any(0).nonzero()
+        height, width = (int(r.max() - r.min() + 1) for r in (rows, columns))
+        assert hidden.sum() == height * width
+        assert 4 <= height <= 8
+        assert 4 <= width <= 8
+        assert torch.equal(m[:, ~hidden], x[:, ~hidden])
+
+
+def test_brightness_scales_and_contrast_keeps_the_mean() -> None:
+    images = batch() * 0.5 + 0.1  # nothing reaches the limits
+    ratio = augment(images, "brightness", draws(0)) / images
+    assert torch.allclose(ratio.flatten(1).amax(1), ratio.flatten(1).amin(1), atol=1e-4)
+    assert ratio.min() < 0.75
+    assert ratio.max() > 1.25
+    spread = augment(images, "contrast", draws(0))
+    assert torch.allclose(spread.mean((1, 2, 3)), images.mean((1, 2, 3)), atol=1e-4)
+    assert (spread.std((1, 2, 3)) / images.std((1, 2, 3))).max() > 1.2
+
+
+def test_unknown_augmentations_are_named() -> None:
+    assert augment_fault("victim.augment", "crop+flip") == []
+    assert augment_fault("victim.augment", "none") == []
+    for text in ("crop_flip", "crop+", "", "none+flip"):
+        (fault,) = augment_fault("victim.augment", text)
+        assert fault.startswith("victim.augment: no augmentation")

@@ -1,0 +1,281 @@
+"""``folder``: every layout that people have, and every mistake that they make."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import CACHE
+from PIL import Image
+
+from datamodules.base import ImageDataModule
+from datamodules.config import DataConfig, DataError
+from datamodules.folder import Folder
+
+
+def picture(level: int, seed: int, size: tuple[int, int] = (20, 14), kind: str = "JPEG") -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 60, (size[1], size[0], 3)) + level
+    buffer = io.BytesIO()
+    Image.fromarray(noise.astype(np.uint8)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def photos(root: Path, names: dict[str, int] | None = None, each: int = 20, where: str = "{name}/{i:03d}.jpg") -> Path:
+    """A folder of classes told by brightness."""
+    for k, name in enumerate(names or {"cat": 0, "dog": 1}):
+        for i in range(each):
+            path = root / where.format(name=name, i=i)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(80 * k, 1000 * k + i, (15 + i % 7, 12 + i % 5)))
+    return root
+
+
+def opened(root: Path, **options: Any) -> ImageDataModule:
+    config = DataConfig(name="folder", root=str(root), size=16, batch_size=4, cache=str(CACHE), **options)
+    module = Folder(config)
+    module.setup()
+    return module
+
+
+def total(module: ImageDataModule) -> int:
+    return sum(map(len, module.parts.values()))
+
+
+def classes_told(module: ImageDataModule) -> bool:
+    """Whether every image is as bright as its label says: nothing got out of order."""
+    return all(
+        ((part.images.float().mean((1, 2, 3)) > 70).long() == part.labels).all() for part in module.parts.values()
+    )
+
+
+def test_class_folders_of_mixed_sizes(tmp_path: Path) -> None:
+    module = opened(photos(tmp_path))
+    assert module.class_names == ("cat", "dog")
+    assert (module.channels, module.size, total(module)) == (3, (16, 16), 40)
+    assert classes_told(module)
+
+
+def test_deeper_folders_and_folders_above(tmp_path: Path) -> None:
+    module = opened(photos(tmp_path, where="holiday/best/{name}/2020/{i}.jpg"))
+    assert module.class_names == ("cat", "dog")
+    assert total(module) == 40
+
+
+def test_a_division_of_the_folders_own(tmp_path: Path) -> None:
+    photos(tmp_path, where="train/{name}/{i}.jpg")
+    photos(tmp_path, each=5, where="Test/{name}/{i}.jpg")
+    module = opened(tmp_path)
+    assert len(module.parts["test"]) == 10
+    assert total(module) == 50
+    assert classes_told(module)
+
+
+def test_val_without_test_is_the_test_part(tmp_path: Path) -> None:
+    photos(tmp_path, where="train/{name}/{i}.jpg")
+    photos(tmp_path, each=6, where="val/{name}/{i}.jpg")
+    module = opened(tmp_path)
+    assert len(module.parts["test"]) == 12
+    assert len(module.parts["val"]) == 4  # cut from train
+
+
+def test_all_three_parts(tmp_path: Path) -> None:
+    for part, each in (("train", 20), ("valid", 6), ("test", 5)):
+        for k, name in enumerate(("cat", "dog")):
+            for i in range(each):
+                path = tmp_path / part / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(picture(80 * k, hash((part, k, i)) % 2**32, kind="PNG"))
+    module = opened(tmp_path)
+    sizes = {name: len(part) for name, part in module.parts.items()}
+    assert sizes == {"train": 20, "unseen": 20, "val": 12, "test": 10}
+
+
+def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
+    assert opened(photos(tmp_path, {"train": 0, "plane": 1})).class_names == ("plane", "train")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_archives_are_read_without_unpacking(tmp_path: Path, kind: str) -> None:
+    source = photos(tmp_path / "photos")
+    path = tmp_path / f"photos.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(source.rglob("*.jpg"), reverse=True):
+                archive.write(file, file.relative_to(tmp_path))
+    else:
+        with tarfile.open(path, "w:gz" if kind == "tar.gz" else "w") as tar:
+            for file in sorted(source.rglob("*.jpg"), reverse=True):
+                tar.add(file, file.relative_to(tmp_path))
+    module = opened(path)
+    assert (module.class_names, total(module)) == (("cat", "dog"), 40)
+    assert classes_told(module)
+    assert {p.name for p in tmp_path.iterdir()} == {"photos", path.name}
+
+
+def test_some_classes_in_the_order_asked_for(tmp_path: Path) -> None:
+    module = opened(photos(tmp_path, {"cat": 0, "dog": 1, "emu": 2}), classes="emu, cat")
+    assert module.class_names == ("emu", "cat")
+    assert total(module) == 40
+    with pytest.raises(DataError, match="no images of class 'emo'; did you mean 'emu'"):
+        opened(tmp_path, classes="emo,cat")
+
+
+def test_numbered_classes_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    assert opened(photos(tmp_path, {"10": 0, "9": 1, "1": 2})).class_names == ("1", "9", "10")
+
+
+def table(tmp_path: Path, header: str = "file,label", lines: list[str] | None = None, encoding: str = "utf-8") -> Path:
+    """Forty pictures in one flat folder, and their table."""
+    for k in range(2):
+        for i in range(20):
+            path = tmp_path / "flat" / f"{k}-{i:02d}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(picture(80 * k, 100 * k + i))
+    lines = (
+        lines if lines is not None else [f"{k}-{i:02d}.jpg,{['cat', 'dog'][k]}" for k in range(2) for i in range(20)]
+    )
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join([header, *lines]) + "\n", encoding=encoding)
+    return path
+
+
+def test_flat_folder_and_a_table(tmp_path: Path) -> None:
+    module = opened(tmp_path / "flat", labels=str(table(tmp_path)))
+    assert (module.class_names, total(module)) == (("cat", "dog"), 40)
+    assert classes_told(module)
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "encoding"),
+    [
+        ("Filename;Diagnosis", "{k}-{i:02d}.jpg;{name}", "utf-8-sig"),
+        ("image_id,label,age", "{k}-{i:02d},{name},50", "utf-8"),
+        ("label\tpath", "{name}\t./{k}-{i:02d}.jpg", "utf-8"),
+        ("image,class", '"{k}-{i:02d}.jpg","{name}"', "utf-8"),
+    ],
+)
+def test_tables_as_people_write_them(tmp_path: Path, header: str, line: str, encoding: str) -> None:
+    lines = [line.format(k=k, i=i, name=("cat", "dog")[k]) for k in range(2) for i in range(20)] + [""]
+    module = opened(tmp_path / "flat", labels=str(table(tmp_path, header, lines, encoding)))
+    assert (module.class_names, total(module)) == (("cat", "dog"), 40)
+    assert classes_told(module)
+
+
+def test_patients_of_a_table_are_never_divided_and_splits_are_honoured(tmp_path: Path) -> None:
+    lines = [f"{k}-{i:02d}.jpg,{k},p{k}{i // 4}" for k in range(2) for i in range(20)]
+    module = opened(tmp_path / "flat", labels=str(table(tmp_path, "file,label,patient", lines)))
+    owners: dict[str, set[str]] = {}
+    names = {(tmp_path / "flat" / line.split(",")[0]): line.split(",")[2] for line in lines}
+    from datamodules.decode import Form, read
+
+    pixels = {read(path, Form(16, "crop", 3)).tobytes(): patient for path, patient in names.items()}
+    for name, part in module.parts.items():
+        for image in part.images:
+            owners.setdefault(pixels[image.permute(1, 2, 0).contiguous().numpy().tobytes()], set()).add(name)
+    assert len(owners) == 10
+    assert all(len(parts) == 1 for parts in owners.values())
+
+    lines = [f"{k}-{i:02d}.jpg,{k},{'test' if i < 6 else 'train'}" for k in range(2) for i in range(20)]
+    assert len(opened(tmp_path / "flat", labels=str(table(tmp_path, "file,label,split", lines))).parts["test"]) == 12
+
+
+def some(lines: int) -> list[str]:
+    return [f"{k}-{i:02d}.jpg,{k}" for k in range(2) for i in range(20)][:lines]
+
+
+TABLES: dict[str, tuple[str, list[str], str]] = {
+    "no file column": ("picture,label", some(40), "labels.csv: has no file column"),
+    "no label column": ("file,age", some(40), "labels.csv: has no label column"),
+    "missing files": ("file,label", [*some(40), "x.jpg,0", "y.jpg,1"], "names 2 files that are not in .*'x.jpg' \\(line 42\\)"),
+    "named twice": ("file,label", [*some(40), "0-00.jpg,1"], "line 42 names '0-00.jpg' a second time"),
+    "unknown split": ("file,label,split", [f"{line},extra" for line in some(40)], "has split 'extra'"),
+    "labels missing for many": ("file,label", [*some(20), "1-00.jpg,1"], "left out 19 images: 1-01.jpg \\(no line in the table\\)"),
+    "one class": ("file,label", [line[:-1] + "0" for line in some(40)], "has one class \\('0'\\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_bad_tables_are_named(tmp_path: Path, case: str) -> None:
+    header, lines, message = TABLES[case]
+    with pytest.raises(DataError, match=message) as caught:
+        opened(tmp_path / "flat", labels=str(table(tmp_path, header, lines)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_missing_empty_or_no_text(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    with pytest.raises(DataError, match="data.labels: no file"):
+        opened(tmp_path / "flat", labels=str(tmp_path / "no.csv"))
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match="is empty"):
+        opened(tmp_path / "flat", labels=str(path))
+    path.write_bytes(b"file,label\n\xff\xfe,1\n")
+    with pytest.raises(DataError, match="is not UTF-8"):
+        opened(tmp_path / "flat", labels=str(path))
+
+
+def test_one_missing_label_is_a_listed_skip(tmp_path: Path) -> None:
+    lines = some(40)
+    lines[5] = lines[5].split(",")[0] + ","
+    module = opened(tmp_path / "flat", labels=str(table(tmp_path, lines=lines)))
+    assert module.skipped == [("0-05.jpg", "no label in the table")]
+    assert "left out 1 images: 0-05.jpg (no label in the table)" in module.left_out()
+
+
+def test_a_changed_table_or_picture_is_noticed(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    first = opened(tmp_path / "flat", labels=str(path)).fingerprints
+    path.write_text(path.read_text().replace("0-00.jpg,cat", "0-00.jpg,dog"))
+    second = opened(tmp_path / "flat", labels=str(path)).fingerprints
+    assert first != second
+    (tmp_path / "flat" / "0-01.jpg").write_bytes(picture(10, 999, (33, 20)))
+    assert opened(tmp_path / "flat", labels=str(path)).fingerprints != second
+
+
+def test_bad_folders_are_named(tmp_path: Path) -> None:
+    def refused(message: str, root: Path) -> None:
+        with pytest.raises(DataError, match=message) as caught:
+            opened(root)
+        assert "\n" not in str(caught.value)
+
+    refused("no folder or archive", tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    refused("has no images .*; it is empty", tmp_path / "empty")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("")
+    refused("its 1 files end in .txt", tmp_path / "text")
+    refused("has one class \\('cat'\\)", photos(tmp_path / "one", {"cat": 0}))
+    refused(
+        "40 images but no class folders; sort them .* data.labels=", photos(tmp_path / "flat", where="{name}{i}.jpg")
+    )
+    refused("3 images for 2 classes; at least two a class", photos(photos(tmp_path / "few", {"a": 0}, 2), {"b": 0}, 1))
+    refused("the .* part has no image of class", photos(tmp_path / "small", each=2))
+    refused("would both be stored in the folder 'a_b'", photos(tmp_path / "names", {"a_b": 0, "a?b": 1}))
+
+
+def test_files_that_are_no_pictures_are_passed_over_and_unread_formats_listed(tmp_path: Path) -> None:
+    photos(tmp_path)
+    (tmp_path / "cat" / "notes.txt").write_text("notes")
+    (tmp_path / "cat" / "._000.jpg").write_bytes(b"resource fork")
+    (tmp_path / "dog" / "IMG_1.HEIC").write_bytes(b"x")
+    (tmp_path / "stray.jpg").write_bytes(picture(0, 5))
+    module = opened(tmp_path)
+    assert total(module) == 40
+    assert sorted(module.skipped) == [
+        ("dog/IMG_1.HEIC", ".HEIC files are not read; convert them to JPEG or PNG"),
+        ("stray.jpg", "in no class folder"),
+    ]
+
+
+def test_unreadable_files_up_to_the_limit(tmp_path: Path) -> None:
+    photos(tmp_path)
+    (tmp_path / "cat" / "000.jpg").write_bytes(b"")
+    (tmp_path / "dog" / "001.jpg").write_bytes(picture(0, 1)[:-100])
+    module = opened(tmp_path)
+    assert [name for name, _ in module.skipped] == ["cat/000.jpg", "dog/001.jpg"]
+    assert total(module) == 38
+    with pytest.raises(DataError, match=r"left out 2 images: cat/000.jpg \(empty file\).* of 40; at most 2% may be"):
+        opened(tmp_path, max_bad=0.02)
