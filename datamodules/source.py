@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def identity_of(files: Iterable[Path], base: Path) -> str:
     return digest.hexdigest()
 
 
-def chained(*passes: Callable[[], Iterator[Raw]]) -> Callable[[], Iterator[Raw]]:
+def chained(*passes: Callable[[], Iterable[Raw]]) -> Callable[[], Iterator[Raw]]:
     """One pass over several, one after the other."""
 
     def read() -> Iterator[Raw]:
@@ -83,3 +84,25 @@ def chained(*passes: Callable[[], Iterator[Raw]]) -> Callable[[], Iterator[Raw]]
             yield from one()
 
     return read
+
+
+def joined(listings: Sequence[Listing]) -> Listing:
+    """One listing of several with the same classes, one after the other."""
+
+    def column(name: str, absent: Any) -> list[Any]:
+        return [
+            item
+            for one in listings
+            for item in ([absent] * len(one.labels) if getattr(one, name) is None else getattr(one, name))
+        ]
+
+    return Listing(
+        names=column("names", ""),
+        labels=np.concatenate([one.labels for one in listings]),
+        class_names=listings[0].class_names,
+        read=chained(*(one.read for one in listings)),
+        channels=max(one.channels for one in listings),
+        parts=np.array(column("parts", 0)),
+        groups=column("groups", ""),
+        skipped=[entry for one in listings for entry in one.skipped],
+    )

@@ -135,7 +135,7 @@ def listing(
         class_names=tuple((titles or {}).get(label, label) for label in labels),
         read=lambda: tree.read(names),
         channels=channels,
-        parts=np.array([PARTS.index(row.part) for row in used]) if len(parts) > 1 else None,
+        parts=np.array([PARTS.index(row.part) for row in used], dtype=np.int64),
         groups=[row.group for row in used] if any(row.group for row in used) else None,
         skipped=tree.skipped + skipped,
     )

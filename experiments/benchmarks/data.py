@@ -6,7 +6,7 @@
 
 * cache: JPEG files to decoded and resized images, beside bare Pillow (open, convert, crop, resize) in as many threads,
   which writes nothing; once as people write it, once with libjpeg's scaled decoding as the cache uses it.
-* batches: a pass over the cache through sampler, loader and ``on_after_batch_transfer``, without and with crop and flip,
+* batches: a pass over the cache through sampler, loader and ``on_after_batch_transfer``, without and with augmentation,
   beside a plain loop over the same pixels in memory with the same augmentation.
 * memory: a process that builds a cache from a stream and reads an epoch of batches, for a set and for one ten times
   larger. Pages of the mapped file, which the kernel drops when it needs room, are not counted.
