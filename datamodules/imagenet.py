@@ -19,6 +19,7 @@ IMAGENETTE = {
     "n03445777": "golf ball",
     "n03888257": "parachute",
 }
+FASTAI = "https://s3.amazonaws.com/fast-ai-imageclas"
 DENG = "J. Deng et al., ImageNet: A Large-Scale Hierarchical Image Database, CVPR 2009"
 
 
@@ -40,9 +41,9 @@ class Imagenette(ImageDataModule):
         todo="nothing: fetched at first use (94 MiB at size 160 or less)",
     )
     archives: ClassVar = {
-        160: RemoteFile("imagenette2-160.tgz", "", "md5:e793b78cc4c9e9a4ccc0c1155377a412"),
-        320: RemoteFile("imagenette2-320.tgz", "", "md5:3df6f0d01a2c9592104656642f5e78a3"),
-        1024: RemoteFile("imagenette2.tgz", "", "md5:fe2fc210e6bb7c5664d602c3cd71e612"),
+        160: RemoteFile("imagenette2-160.tgz", f"{FASTAI}/imagenette2-160.tgz", "md5:e793b78cc4c9e9a4ccc0c1155377a412"),
+        320: RemoteFile("imagenette2-320.tgz", f"{FASTAI}/imagenette2-320.tgz", "md5:3df6f0d01a2c9592104656642f5e78a3"),
+        1024: RemoteFile("imagenette2.tgz", f"{FASTAI}/imagenette2.tgz", "md5:fe2fc210e6bb7c5664d602c3cd71e612"),
     }
 
     def files(self) -> list[RemoteFile]:

@@ -46,7 +46,10 @@ class Isic(ImageDataModule):
     inputs: ClassVar = ("ISIC2018_Task3_Training_Input", "ISIC2018_Task3_Test_Input")
 
     def files(self) -> list[RemoteFile]:
-        return []
+        """Five files; the source publishes no digests."""
+        names = [f"{stem}.zip" for stem in self.inputs]
+        names += [name.replace("_Input", "_GroundTruth") for name in names] + [LESIONS]
+        return [RemoteFile(name, f"{BASE}/{name}", "") for name in names]
 
     def listing(self) -> Listing:
         """Both parts.

@@ -1,0 +1,263 @@
+"""Every named data set, from tiny fakes in its true on-disk format, and what happens when a source is wrong."""
+
+import io
+import json
+import pickle
+import shutil
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import CACHE, SMALL
+from fakes import FAKES, IMAGENETTE, imagenet100, pickled, targz, zipped
+
+from datamodules.base import ImageDataModule
+from datamodules.cifar import unpickle
+from datamodules.config import DataConfig, DataError
+from experiments.cli import main
+from experiments.config import compose, names
+from experiments.data import MODULES, module_of, unready
+
+# what a run of each needs beside its files
+SMALLEST = ("derma", "path", "pneumonia", "retina", "organ")
+EXTRA = {name: ["data.size=28"] for name in SMALLEST} | {"imagenet100": [f"data.classes={','.join(IMAGENETTE[:3])}"]}
+OWN = ("digits", "npz", "folder")
+
+
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets a fake pass for its source: its own digest and size are another's."""
+
+    def trust(name: str) -> None:
+        kind = module_of(name)
+        own = kind.files
+        monkeypatch.setattr(kind, "files", lambda self: [replace(file, digest="", size=0) for file in own(self)])
+
+    return trust
+
+
+def config_of(name: str, root: Path, *arguments: str) -> DataConfig:
+    extra = [f"data={name}", f"data.root={root}", f"data.cache={CACHE}", "data.download=false", "data.batch_size=16"]
+    return compose([*extra, *EXTRA.get(name, []), *arguments])[0].data
+
+
+def opened(name: str, root: Path, *arguments: str) -> ImageDataModule:
+    module = unready(config_of(name, root, *arguments))
+    module.setup()
+    return module
+
+
+def told_by_brightness(module: ImageDataModule) -> None:
+    """The fakes' images are as bright as their labels say: nothing is out of order or turned inside out."""
+    for part in module.parts.values():
+        means = part.images.float().mean((1, 2, 3))
+        levels = 30 + 190 * part.labels.double() / (module.classes - 1)
+        assert (means - levels).abs().max() < 12
+
+
+def test_every_name_has_a_module_facts_and_a_config() -> None:
+    assert set(names("data")) == set(MODULES)
+    for name in MODULES:
+        facts = module_of(name).facts
+        assert facts.kind in ("natural", "medical", "own")
+        for text in (facts.title, facts.images, facts.size, facts.licence, facts.todo):
+            assert text
+        if facts.kind != "own":
+            assert facts.citation
+            assert facts.page.startswith("http")
+            assert facts.classes > 1
+
+
+def test_every_source_has_a_fake() -> None:
+    assert set(FAKES) == set(MODULES) - set(OWN)
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_fast_dev_run_from_the_true_format(name: str, tmp_path: Path, trusted: Callable[[str], None]) -> None:
+    trusted(name)
+    root = tmp_path / "data"
+    root.mkdir()
+    FAKES[name](root)
+    run = tmp_path / "run"
+    # small: what is tested here is the way from the source's files to the results
+    size = {"blood": 64}.get(name, 28 if name in SMALLEST else 32)
+    arguments = [f"data={name}", f"data.root={root}", "data.download=false", *EXTRA.get(name, []), *SMALL]
+    arguments.append(f"data.size={size}")
+    assert main(["train", *arguments, "fast_dev_run=true", f"run_dir={run}", "victim.epochs=1"]) == 0
+    results = json.loads((run / "results.json").read_text())
+    facts = module_of(name).facts
+    classes = len(EXTRA["imagenet100"][0].split(",")) if name == "imagenet100" else facts.classes
+    assert results["chance"] == pytest.approx(1 / classes)
+    assert {"clean", "standard", "fast"} <= set(results["mean"])
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_labels_pixels_and_parts_belong_together(name: str, tmp_path: Path, trusted: Callable[[str], None]) -> None:
+    trusted(name)
+    FAKES[name](tmp_path)
+    module = opened(name, tmp_path, *(["data.aspect=crop"] if name == "covid" else []))
+    told_by_brightness(module)
+    expected = {"cifar10": 30, "cifar100": 200, "svhn": 40, "stl10": 30, "imagenette": 30, "imagenet100": 9, "isic": 21}
+    if name in expected:
+        assert len(module.parts["test"]) == expected[name]
+
+
+def test_pixels_of_cifar_svhn_and_stl_are_the_right_way_up(tmp_path: Path, trusted: Callable[[str], None]) -> None:
+    """One image with a red upper left corner, told to each format by its own fake."""
+    from fakes import many
+
+    for name, size in (("cifar10", 32), ("svhn", 32), ("stl10", 96)):
+        trusted(name)
+        root = tmp_path / name
+        root.mkdir()
+        FAKES[name](root)
+        module = opened(name, root, f"data.size={size}")
+        seed = {"cifar10": 500, "svhn": 1000, "stl10": 0}[name]
+        count = {"cifar10": 30, "svhn": 40, "stl10": 30}[name]
+        images, labels = many(count, 10, (size, size), seed)
+        assert torch.equal(module.parts["test"].images, torch.from_numpy(images).permute(0, 3, 1, 2))
+        assert module.parts["test"].labels.tolist() == labels.tolist()
+
+
+def test_lesions_and_patients_are_never_divided(tmp_path: Path, trusted: Callable[[str], None]) -> None:
+    trusted("isic")
+    FAKES["isic"](tmp_path)
+    module = unready(config_of("isic", tmp_path))
+    listing = module.listing()
+    assert listing.groups is not None
+    assert len(set(listing.groups) - {""}) == 56
+    module.setup()
+    # the fakes' images are all different: find each by its pixels
+    from datamodules.decode import Form, decode
+
+    form = Form(64, "crop", 3)
+    lesion = {decode(raw, form).tobytes(): group for raw, group in zip(listing.read(), listing.groups, strict=True)}  # type: ignore[arg-type]
+    owners: dict[str, set[str]] = {}
+    for part, images in module.parts.items():
+        for image in images.images:
+            owners.setdefault(lesion[image.permute(1, 2, 0).contiguous().numpy().tobytes()], set()).add(part)
+    assert owners.pop("") == {"test"}
+    assert len(owners) == 56
+    assert all(len(parts) == 1 for parts in owners.values())
+
+
+@pytest.mark.parametrize("name", [name for name in FAKES if name != "imagenet100"])
+def test_missing_files_are_listed_with_place_and_check(name: str, tmp_path: Path, capsys: Any) -> None:
+    extra = [f"data.cache={CACHE}", "data.download=false", *EXTRA.get(name, [])]
+    arguments = [f"data={name}", f"data.root={tmp_path / 'here'}", *extra]
+    assert main(["train", *arguments, f"run_dir={tmp_path / 'run'}"]) == 2
+    refused = capsys.readouterr().err
+    assert main(["validate", *arguments]) == 2
+    told = capsys.readouterr().out
+    for file in module_of(name)(config_of(name, tmp_path)).files():
+        for text in (refused, told):
+            assert file.name in text
+            assert file.url in text
+            if file.digest:
+                assert file.digest.partition(":")[2] in text
+    assert str(tmp_path / "here") in refused
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_source_with_another_digest_is_refused_and_kept(tmp_path: Path) -> None:
+    FAKES["cifar10"](tmp_path)
+    with pytest.raises(DataError, match="cifar-10-python.tar.gz"):
+        opened("cifar10", tmp_path)
+    assert (tmp_path / "cifar-10-python.tar.gz").exists()
+
+
+def test_pickles_that_ask_for_more_than_arrays_are_refused() -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (print, ("run",))
+
+    with pytest.raises(DataError, match="x is no pickle of arrays .*asks for __builtin__.print"):
+        unpickle(pickle.dumps(Evil(), protocol=2), "x")
+    with pytest.raises(DataError, match="no pickle of arrays"):
+        unpickle(b"", "x")
+    with pytest.raises(DataError, match="no pickle of arrays"):
+        unpickle(pickled({"data": np.zeros(9, np.uint8)})[:-20], "x")
+    content = unpickle(pickled({"data": np.arange(6, dtype=np.uint8).reshape(2, 3), "labels": [1, 2]}), "x")
+    assert content[b"data"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def rewritten(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
+    with tarfile.open(path) as archive:
+        members = {m.name: archive.extractfile(m).read() for m in archive.getmembers() if m.isfile()}  # type: ignore[union-attr]
+    change(members)
+    targz(path, members)
+
+
+def test_archives_with_something_missing_are_named(tmp_path: Path, trusted: Callable[[str], None]) -> None:
+    for name, file, member in (
+        ("cifar10", "cifar-10-python.tar.gz", "cifar-10-batches-py/data_batch_3"),
+        ("stl10", "stl10_binary.tar.gz", "stl10_binary/test_y.bin"),
+    ):
+        trusted(name)
+        root = tmp_path / name
+        root.mkdir()
+        FAKES[name](root)
+        rewritten(root / file, lambda members, member=member: members.pop(member))  # type: ignore[misc]
+        with pytest.raises(DataError, match=file) as caught:
+            opened(name, root)
+        assert member in str(caught.value)
+    (tmp_path / "svhn").mkdir()
+    trusted("svhn")
+    FAKES["svhn"](tmp_path / "svhn")
+    (tmp_path / "svhn" / "test_32x32.mat").write_bytes(b"x" * 500)
+    with pytest.raises(DataError, match="test_32x32.mat: no readable .mat file"):
+        opened("svhn", tmp_path / "svhn")
+
+
+def test_isic_without_an_image_or_with_two_classes(tmp_path: Path, trusted: Callable[[str], None]) -> None:
+    trusted("isic")
+    FAKES["isic"](tmp_path)
+    folder = "ISIC2018_Task3_Test_GroundTruth"
+    header = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC"
+    zipped(tmp_path / f"{folder}.zip", {f"{folder}/{folder}.csv": f"{header}\nISIC_0,1.0,1.0,0,0,0,0,0".encode()})
+    with pytest.raises(DataError, match="ISIC_0 has 2 classes"):
+        opened("isic", tmp_path)
+    zipped(tmp_path / f"{folder}.zip", {f"{folder}/{folder}.csv": f"{header}\nISIC_0,1.0,0,0,0,0,0,0".encode()})
+    with pytest.raises(DataError, match="has no image ISIC_0"):
+        opened("isic", tmp_path)
+    zipped(tmp_path / f"{folder}.zip", {})
+    with pytest.raises(DataError, match="has 0 tables"):
+        opened("isic", tmp_path)
+
+
+def test_imagenette_reads_the_smallest_archive_that_is_large_enough(tmp_path: Path) -> None:
+    for size, file in (
+        (64, "imagenette2-160.tgz"),
+        (160, "imagenette2-160.tgz"),
+        (224, "imagenette2-320.tgz"),
+        (512, "imagenette2.tgz"),
+    ):
+        assert unready(config_of("imagenette", tmp_path, f"data.size={size}")).files()[0].name == file
+
+
+def test_imagenet_subsets_take_the_classes_of_the_config(tmp_path: Path) -> None:
+    imagenet100(tmp_path)
+    module = opened("imagenet100", tmp_path)
+    assert module.class_names == IMAGENETTE[:3]
+    with pytest.raises(DataError, match="has no images of class 'n00000000'"):
+        opened("imagenet100", tmp_path, f"data.classes={IMAGENETTE[0]},n00000000")
+    shutil.rmtree(tmp_path / "train")
+    with pytest.raises(DataError):
+        opened("imagenet100", tmp_path)
+
+
+def test_fakes_are_what_other_readers_read(tmp_path: Path) -> None:
+    """The fakes' own format, by the standard readers."""
+    FAKES["cifar10"](tmp_path)
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz") as archive:
+        member = archive.extractfile("cifar-10-batches-py/data_batch_1")
+        assert member is not None
+        content = pickle.load(io.BytesIO(member.read()), encoding="bytes")
+    assert content[b"data"].shape == (30, 3072)
+    assert content[b"data"].dtype == np.uint8
