@@ -21,7 +21,7 @@ class Covid(ImageDataModule):
     facts = Facts(
         title="COVIDx CXR",
         kind="medical",
-        images="84,818 (release 4)",
+        images="15,464 + 200 (release 7B; later ones more)",
         classes=2,
         size="mixed, often above 1000×1000, gray",
         licence="that of its sources, image by image; research use",
@@ -66,18 +66,19 @@ def _rows(path: Path, part: str, present: set[str]) -> list[Row]:
         words = line.split()
         if not words:
             continue
-        at = [i for i, word in enumerate(words) if word in CLASSES and i >= 2]
-        if not at:
+        # from the right: some patient numbers have blanks, early lists name no source
+        named = words[:-1] if len(words) > 3 and words[-2] in CLASSES else words
+        if len(named) < 3 or named[-1] not in CLASSES:
             raise DataError(
                 f"{path}: line {number} is {line[:60]!r}; patient, file name, class ({', '.join(CLASSES)}) and source "
                 "expected"
             )
-        name = f"{part}/{' '.join(words[1 : at[-1]])}"  # some file names have blanks
+        *patient, file, label = named
+        name = f"{part}/{file}"
         if name not in present:
             missing.append(name)
             continue
-        source = " ".join(words[at[-1] + 1 :])
-        rows.append(Row(name, words[at[-1]], part, f"{source} {words[0]}"))
+        rows.append(Row(name, label, part, " ".join([*words[len(named) :], *patient])))
     if missing:
         raise DataError(
             f"{path}: names {len(missing)} images that are not in {path.parent} ({missing[0]}, …); fetch them, or "

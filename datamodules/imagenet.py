@@ -40,15 +40,16 @@ class Imagenette(ImageDataModule):
         page="https://github.com/fastai/imagenette",
         todo="nothing: fetched at first use (94 MiB at size 160 or less)",
     )
-    archives: ClassVar = {
-        160: RemoteFile("imagenette2-160.tgz", f"{FASTAI}/imagenette2-160.tgz", "md5:e793b78cc4c9e9a4ccc0c1155377a412"),
-        320: RemoteFile("imagenette2-320.tgz", f"{FASTAI}/imagenette2-320.tgz", "md5:3df6f0d01a2c9592104656642f5e78a3"),
-        1024: RemoteFile("imagenette2.tgz", f"{FASTAI}/imagenette2.tgz", "md5:fe2fc210e6bb7c5664d602c3cd71e612"),
+    archives: ClassVar = {  # largest size, file, md5, bytes
+        160: ("imagenette2-160.tgz", "e793b78cc4c9e9a4ccc0c1155377a412", 99003388),
+        320: ("imagenette2-320.tgz", "3df6f0d01a2c9592104656642f5e78a3", 341663724),
+        1024: ("imagenette2.tgz", "fe2fc210e6bb7c5664d602c3cd71e612", 1557161267),
     }
 
     def files(self) -> list[RemoteFile]:
         size = self.config.size or 1024
-        return [next(file for largest, file in self.archives.items() if size <= largest)]
+        name, md5, length = next(facts for largest, facts in self.archives.items() if size <= largest)
+        return [RemoteFile(name, f"{FASTAI}/{name}", f"md5:{md5}", length)]
 
     def listing(self) -> Listing:
         """Both parts.

@@ -1,4 +1,7 @@
-"""Writes the tables of README.md and docs/METHOD.md from results/: ``make tables``. No number is typed by hand."""
+"""Writes the tables of README.md and docs/ from results/ and from the data modules: ``make tables``.
+
+No number is typed by hand.
+"""
 
 import json
 import re
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import leaves
+from experiments.data import MODULES, module_of
 from experiments.results import cell, facts, table
 
 ROOT = Path(__file__).parents[1]
@@ -59,15 +63,60 @@ def digits_variants() -> str:
     return variants(load("digits_3seeds_cpu"), [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))])
 
 
+def data_sets() -> str:
+    """A row a data set, from what its module states."""
+    rows = [["`DATA=`", "data set", "classes", "images (train + val + test)", "pixels", "licence", "what you do"]]
+    for name in MODULES:
+        facts = module_of(name).facts
+        title = f"[{facts.title}]({facts.page})" if facts.page else facts.title
+        rows.append(
+            [f"`{name}`", title, str(facts.classes or "yours"), facts.images, facts.size, facts.licence, facts.todo]
+        )
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def citations() -> str:
+    """Where each data set is published."""
+    return "\n".join(f"* `{name}`: {facts.citation}." for name in MODULES if (facts := module_of(name).facts).citation)
+
+
+def data_path(result: dict[str, Any]) -> str:
+    """The sentences about the cost of the data path."""
+    plain, scaled = result["cache"], result["cache_scaled"]
+    batches = {name: result[f"batches {name}"] for name in ("none", "crop+flip")}
+    small, large = result["memory"]
+    return "\n".join(
+        [
+            f"* Building the cache: {plain['images_per_second']:.0f} JPEGs a second (640×480 to 64×64), "
+            f"{plain['ratio']:.2f} of the speed of bare Pillow in as many threads, "
+            f"{scaled['ratio']:.2f} of bare Pillow with the same scaled decoding.",
+            f"* Batches of 128 (and a partner for each image) from the cache: "
+            f"{batches['none']['batches_per_second']:.0f} a second, {batches['none']['ratio']:.2f} of a plain loop "
+            f"over the same array in memory; with crop and flip {batches['crop+flip']['batches_per_second']:.0f}, {batches['crop+flip']['ratio']:.2f}.",
+            f"* Memory of its own that a process adds while it builds a cache and reads an epoch: "
+            f"{small['peak_mib'] - small['before_mib']:.0f} MiB for {small['images']:,} images, "
+            f"{large['peak_mib'] - large['before_mib']:.0f} MiB for {large['images']:,} ({large['set_mib']:.0f} MiB).",
+            f"* On {result['environment']['device']}, {result['environment']['cpus']} cores; medians of "
+            f"{len(plain['ratios'])} rounds in one run (`make benchmark`).",
+        ]
+    )
+
+
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
-        "digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
-        "cifar10_exact_6k_cpu.json": lambda: markdown(load("cifar10_exact_6k_cpu")),
-        "loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
+        "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
+        "results/cifar10_exact_6k_cpu.json": lambda: markdown(load("cifar10_exact_6k_cpu")),
+        "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
+        "datamodules": data_sets,
+    },
+    "docs/DATA.md": {
+        "datamodules": citations,
+        "results/data_cpu.json": lambda: data_path(load("data_cpu")),
     },
     "docs/METHOD.md": {
-        "digits_variants": digits_variants,
-        "digits_crops_cpu.json": lambda: markdown(load("digits_crops_cpu")),
+        "results/digits_variants": digits_variants,
+        "results/digits_crops_cpu.json": lambda: markdown(load("digits_crops_cpu")),
     },
 }
 
@@ -76,11 +125,11 @@ def rendered(document: str) -> str:
     """A document's text with every marked place written anew from its results."""
     text = (ROOT / document).read_text()
     for name, render in PLACES[document].items():
-        pattern = rf"(<!-- from results/{re.escape(name)} -->\n).*?(<!-- end -->)"
+        pattern = rf"(<!-- from {re.escape(name)} -->\n).*?(<!-- end -->)"
         content = render() + "\n"
         text, count = re.subn(pattern, lambda match, new=content: match[1] + new + match[2], text, flags=re.S)  # type: ignore[misc]
         if count != 1:
-            raise SystemExit(f"{document}: needs one place marked '<!-- from results/{name} -->' … '<!-- end -->'")
+            raise SystemExit(f"{document}: needs one place marked '<!-- from {name} -->' … '<!-- end -->'")
     return text
 
 

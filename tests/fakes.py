@@ -195,17 +195,18 @@ def medmnist(name: str, classes: int, channels: int, size: int = 28) -> Callable
 
 
 def covid(root: Path) -> None:
-    """Three images of every patient of the training part; one file name with a blank."""
+    """Three images of every patient of the training part; numbers of one source have blanks."""
     for part, count in (("train", 90), ("test", 12)):
         lines = []
         for i in range(count):
             label = (i // 3) % 2
-            name = f"{part} {i}.png" if i == 4 else f"{part}-{i}.png"
+            name, source = f"{part}-{i}.png", ("cohen", "sirm")[i // 3 % 2]
             array = pixels(label, 2, 1000 + i if part == "train" else i, (90 + i % 4, 80 + i % 7), 1)
             path = root / part / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(jpeg(array, "PNG"))
-            lines.append(f"{i // 3} {name} {('negative', 'positive')[label]} {('cohen', 'rsna')[i // 3 % 2]}")
+            patient = f"COVID {i // 3}" if source == "sirm" else str(i // 3)
+            lines.append(f"{patient} {name} {('negative', 'positive')[label]} {source}")
         (root / f"{part}.txt").write_text("\n".join(lines) + "\n")
 
 

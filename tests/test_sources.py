@@ -19,6 +19,7 @@ from fakes import FAKES, IMAGENETTE, imagenet100, pickled, targz, zipped
 from datamodules.base import ImageDataModule
 from datamodules.cifar import unpickle
 from datamodules.config import DataConfig, DataError
+from datamodules.decode import Form, decode, read
 from experiments.cli import main
 from experiments.config import compose, names
 from experiments.data import MODULES, module_of, unready
@@ -124,26 +125,50 @@ def test_pixels_of_cifar_svhn_and_stl_are_the_right_way_up(tmp_path: Path, trust
         assert module.parts["test"].labels.tolist() == labels.tolist()
 
 
-def test_lesions_and_patients_are_never_divided(tmp_path: Path, trusted: Callable[[str], None]) -> None:
-    trusted("isic")
-    FAKES["isic"](tmp_path)
-    module = unready(config_of("isic", tmp_path))
+@pytest.mark.parametrize(("name", "groups", "size"), [("isic", 56, 64), ("covid", 30, 128)])
+def test_lesions_and_patients_are_never_divided(
+    name: str, groups: int, size: int, tmp_path: Path, trusted: Callable[[str], None]
+) -> None:
+    trusted(name)
+    FAKES[name](tmp_path)
+    module = unready(config_of(name, tmp_path))
     listing = module.listing()
     assert listing.groups is not None
-    assert len(set(listing.groups) - {""}) == 56
+    assert listing.parts is not None
+    own = {group for group, part in zip(listing.groups, listing.parts, strict=True) if part == 0}
+    assert len(own) == groups
     module.setup()
     # the fakes' images are all different: find each by its pixels
-    from datamodules.decode import Form, decode
-
-    form = Form(64, "crop", 3)
-    lesion = {decode(raw, form).tobytes(): group for raw, group in zip(listing.read(), listing.groups, strict=True)}  # type: ignore[arg-type]
+    form = Form(size, module.config.aspect, module.channels)
+    named = {
+        (decode(raw, form) if isinstance(raw, bytes) else read(raw, form)).tobytes(): group  # type: ignore[arg-type]
+        for raw, group in zip(listing.read(), listing.groups, strict=True)
+    }
     owners: dict[str, set[str]] = {}
     for part, images in module.parts.items():
-        for image in images.images:
-            owners.setdefault(lesion[image.permute(1, 2, 0).contiguous().numpy().tobytes()], set()).add(part)
-    assert owners.pop("") == {"test"}
-    assert len(owners) == 56
+        if part != "test":  # of the source's own division
+            for image in images.images:
+                owners.setdefault(named[image.permute(1, 2, 0).contiguous().numpy().tobytes()], set()).add(part)
+    assert set(owners) == own
     assert all(len(parts) == 1 for parts in owners.values())
+
+
+def test_lists_of_covidx_that_are_wrong(tmp_path: Path, trusted: Callable[[str], None]) -> None:
+    FAKES["covid"](tmp_path)
+    good = (tmp_path / "train.txt").read_text()
+    for change, message in (
+        (good + "7 x.png maybe cohen\n", "line 91 is '7 x.png maybe cohen'; patient, file name, class"),
+        (good + "7 x.png positive cohen\n", "names 1 images that are not in .*train/x.png"),
+        (good + good.splitlines()[0] + "\n", "1 images are listed twice"),
+    ):
+        (tmp_path / "train.txt").write_text(change)
+        with pytest.raises(DataError, match=message):
+            opened("covid", tmp_path)
+    (tmp_path / "train.txt").write_text(good.replace(" cohen", "").replace(" sirm", ""))  # early lists name no source
+    assert sum(map(len, opened("covid", tmp_path).parts.values())) == 102
+    (tmp_path / "train.txt").unlink()
+    with pytest.raises(DataError, match="1 of 2 files are missing"):
+        opened("covid", tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in FAKES if name != "imagenet100"])
