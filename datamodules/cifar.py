@@ -58,13 +58,12 @@ class Cifar10(ImageDataModule):
         labels: dict[str, list[int]] = {name: [] for name in members}
         pixels: dict[str, np.ndarray] = {}
         class_names: tuple[str, ...] = ()
-        with Archive(path) as archive:
-            for name, data in archive.stream([*members, f"{self.folder}/{meta}"]):
-                content = unpickle(data, f"{path}: {name}")
-                if name in members:
-                    labels[name], pixels[name] = content[self.labels_key], content[b"data"]
-                else:
-                    class_names = tuple(entry.decode() for entry in content[key])
+        for name, data in Archive(path).stream([*members, f"{self.folder}/{meta}"]):
+            content = unpickle(data, f"{path}: {name}")
+            if name in members:
+                labels[name], pixels[name] = content[self.labels_key], content[b"data"]
+            else:
+                class_names = tuple(entry.decode() for entry in content[key])
         absent = [name for name in members if name not in pixels]
         if absent or not class_names:
             raise DataError(f"{path}: has no {absent[0] if absent else meta}; delete it and fetch it again")

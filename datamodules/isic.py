@@ -88,11 +88,11 @@ class Isic(ImageDataModule):
 
 def _truth(path: Path) -> dict[str, str]:
     """Each image's class, from one column a class with 1.0 in one of them."""
-    with Archive(path) as archive:
-        tables = [member.name for member in archive.members() if member.name.endswith("_GroundTruth.csv")]
-        if len(tables) != 1:
-            raise DataError(f"{path}: has {len(tables)} tables …_GroundTruth.csv; one expected: fetch it again")
-        text = archive.read(tables[0]).decode("utf-8-sig")
+    archive = Archive(path)
+    tables = [member.name for member in archive.members() if member.name.endswith("_GroundTruth.csv")]
+    if len(tables) != 1:
+        raise DataError(f"{path}: has {len(tables)} tables …_GroundTruth.csv; one expected: fetch it again")
+    text = archive.read(tables[0]).decode("utf-8-sig")
     truth = {}
     for line in _table(text, f"{path}: {tables[0]}"):
         found = [name for name in CLASSES if float(line[name]) == 1]

@@ -46,11 +46,10 @@ class Stl10(ImageDataModule):
         """
         path = self.root / self.file.name
         wanted = ["class_names.txt", "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"]
-        with Archive(path) as archive:
-            content = {
-                name.removeprefix("stl10_binary/"): data
-                for name, data in archive.stream([f"stl10_binary/{name}" for name in wanted])
-            }
+        content = {
+            name.removeprefix("stl10_binary/"): data
+            for name, data in Archive(path).stream([f"stl10_binary/{name}" for name in wanted])
+        }
         labels = [np.frombuffer(content[f"{part}_y.bin"], np.uint8).astype(np.int64) - 1 for part in ("train", "test")]
         pixels = [content[f"{part}_X.bin"] for part in ("train", "test")]
         for part, data, own in zip(("train", "test"), pixels, labels, strict=True):

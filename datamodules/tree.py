@@ -53,8 +53,7 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        with Archive(root) as archive:
-            files = [member.name for member in archive.members()]
+        files = [member.name for member in Archive(root).members()]
         self.images = [name for name in files if name.lower().endswith(SUFFIXES)]
         self.skipped = [
             (name, f"{PurePosixPath(name).suffix} files are not read; convert them to JPEG or PNG")
@@ -68,18 +67,12 @@ class Tree:
                 + (f"; its {len(files)} files end in {', '.join(found)}" if files else "; it is empty")
             )
 
-    def text(self, name: str) -> str:
-        """A text file of the tree, UTF-8 with or without a byte-order mark."""
-        with Archive(self.root) as archive:
-            return archive.read(name).decode("utf-8-sig")
-
     def read(self, names: Sequence[str]) -> Iterator[Raw]:
         """The files ``names`` (in the order of ``images``), one after the other."""
         if self.root.is_dir():
             yield from (self.root / name for name in names)  # read by the threads that decode
             return
-        with Archive(self.root) as archive:
-            yield from (data for _, data in archive.stream(names))
+        yield from (data for _, data in Archive(self.root).stream(names))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ def data_path(result: dict[str, Any]) -> str:
             f"{scaled['ratio']:.2f} of bare Pillow with the same scaled decoding.",
             f"* Batches of 128 (and a partner for each image) from the cache: "
             f"{batches['none']['batches_per_second']:.0f} a second, {batches['none']['ratio']:.2f} of a plain loop "
-            f"over the same array in memory; with crop and flip {batches['crop+flip']['batches_per_second']:.0f}, {batches['crop+flip']['ratio']:.2f}.",
+            f"over the same array in memory; with crop and flip {batches['crop+flip']['batches_per_second']:.0f}, "
+            f"{batches['crop+flip']['ratio']:.2f}.",
             f"* Memory of its own that a process adds while it builds a cache and reads an epoch: "
             f"{small['peak_mib'] - small['before_mib']:.0f} MiB for {small['images']:,} images, "
             f"{large['peak_mib'] - large['before_mib']:.0f} MiB for {large['images']:,} ({large['set_mib']:.0f} MiB).",
