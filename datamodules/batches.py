@@ -19,6 +19,7 @@ class Batch(NamedTuple):
         images: float B×C×H×W in [0, 1] on the uint8 grid (uint8 until it is on the device).
         labels: int64 B.
         others: another image for each, shaped and scaled like ``images``: its neighbour in the joined batch.
+        rows: int64 B, the images' places in part A.
         share: this process's images over its fair share of the joined batch; losses multiplied by it average, over
             processes, to the loss of the joined batch even when it does not divide evenly.
     """
@@ -26,6 +27,7 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
     others: Tensor
+    rows: Tensor
     share: float
 
 
@@ -74,4 +76,4 @@ class Rows(Dataset[Batch]):
 
     def __getitem__(self, index: Any) -> Batch:
         rows, others, share = index
-        return Batch(self.images.pixels(rows), self.images.labels[rows], self.images.pixels(others), share)
+        return Batch(self.images.pixels(rows), self.images.labels[rows], self.images.pixels(others), rows, share)

@@ -59,8 +59,8 @@ def load(name: str) -> Any:
 
 def digits_variants() -> str:
     """The table of variants on the digits."""
-    folder = ROOT / "results" / "digits_variants"
-    return variants(load("digits_3seeds_cpu"), [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))])
+    folder = ROOT / "results" / "unet" / "digits_variants"
+    return variants(load("unet/digits_3seeds_cpu"), [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))])
 
 
 def data_sets() -> str:
@@ -116,8 +116,8 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/data_cpu.json": lambda: data_path(load("data_cpu")),
     },
     "docs/METHOD.md": {
-        "results/digits_variants": digits_variants,
-        "results/digits_crops_cpu.json": lambda: markdown(load("digits_crops_cpu")),
+        "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),
+        "results/unet/digits_variants": digits_variants,
     },
 }
 

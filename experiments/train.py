@@ -4,7 +4,7 @@ import logging
 import os
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -106,9 +106,7 @@ def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -
         card = Card(
             channels=data.channels,
             epsilon=config.gan.epsilon,
-            width=config.gan.generator.width,
-            levels=config.gan.generator.levels,
-            blocks=config.gan.generator.blocks,
+            generator=asdict(config.gan.generator),
             data=config.data.name,
             fingerprint=data.fingerprints["train"],
             class_names=list(data.class_names),

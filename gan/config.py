@@ -29,9 +29,20 @@ class GeneratorConfig(NetworkConfig):
     """The network that looks at an image and gives its noise."""
 
     clip: float = option(1.0, "largest gradient norm of this network; 0 turns clipping off", ge=0)
-    width: int = option(16, "channels at half resolution; doubled at every further halving", ge=4, le=1024)
-    levels: int = option(3, "how many times the image is halved on the way to the bottleneck", ge=1, le=6)
-    blocks: int = option(1, "residual blocks a level", ge=1, le=16)
+    weight_decay: float = option(0.1, "weight decay", ge=0)
+    optimizer: Literal["adam", "adamw", "sgd"] = option("adamw", "optimizer of this network")
+    encoder: Literal["conv", "efficientnet_lite0"] = option(
+        "efficientnet_lite0",
+        "what reads the image: a small network learned here, or a frozen one with ImageNet weights",
+    )
+    width: int = option(32, "encoder=conv: channels at half resolution, doubled at every halving", ge=4, le=1024)
+    levels: int = option(3, "encoder=conv: how many times the image is halved", ge=1, le=6)
+    blocks: int = option(1, "encoder=conv: residual blocks a level", ge=0, le=16)
+    hidden: int = option(512, "width of the head that names the class", ge=8, le=8192)
+    dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
+    tile: int = option(4, "pixels a side of a class's texture, repeated over the image", ge=1, le=64)
+    amplitude: float = option(0.75, "share of the bound at which the textures start", gt=0, lt=1)
+    temperature: float = option(1.5, "above 1, doubtful images get mixtures of textures", gt=0)
 
 
 @dataclass
@@ -71,7 +82,8 @@ class GanConfig:
     epsilon: float = option(8.0, "largest change of a pixel, in grey levels of 255 (8 means 8/255)", ge=1, le=64)
     gan_loss: Literal["hinge", "least_squares", "none"] = option("least_squares", "adversarial loss; none trains no D")
     gan_weight: float = option(0.1, "weight of the adversarial loss in the generator's objective", ge=0)
-    augment: str = option("none", "augmentation of what the three learn on: operations joined by +, such as crop+flip")
+    augment: str = option("none", "augmentation of what the surrogate sees: operations joined by +, such as crop+flip")
+    code_weight: float = option(1.0, "weight of naming the class of the image in the generator's objective", gt=0)
     norm_weight: float = option(0.0, "weight of the mean squared noise, as a share of the bound, for G", ge=0)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)

@@ -1,24 +1,28 @@
 """ConfounderGAN as a LightningModule: a discriminator, a surrogate and a generator step in every batch."""
 
+import os
 import time
 from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from rich.progress import track
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from datamodules.augment import augment, draws
+from datamodules.images import to_float
 from gan.batchnorm import join_batch_norm
 from gan.classifier import build_classifier
 from gan.config import GanConfig, NetworkConfig
-from gan.networks import Discriminator, Generator
+from gan.networks import Discriminator, build_generator
 from gan.objectives import (
     apply_noise,
+    augmented,
     discriminator_loss,
     generator_gan_loss,
     norm_penalty,
@@ -28,6 +32,8 @@ from gan.objectives import (
 )
 from gan.optim import make_optimizer, make_schedule
 
+ENCODED = 64  # images that a frozen encoder reads at a time
+
 
 class ConfounderGAN(pl.LightningModule):
     """The three networks and their alternating steps (manual optimization).
@@ -36,10 +42,10 @@ class ConfounderGAN(pl.LightningModule):
 
     1. D learns to tell x from x + n (left out with ``gan_loss=none``);
     2. S learns to read the label from what it sees of n (``gan.surrogate.sees``);
-    3. G learns to make S right and D wrong, and to keep n small.
+    3. G learns to name the class of the image, to make S right and D wrong, and to keep n small.
 
     In the confounder's terms: step 3 makes n a cause of the label association (n → y), adding n makes it a cause of
-    the published image (n → x′).
+    the published image (n → x′). A frozen encoder's features of all training images are computed once, at the start.
 
     Args:
         config: the method's options.
@@ -65,7 +71,7 @@ class ConfounderGAN(pl.LightningModule):
         g, d = config.generator, config.discriminator
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.generator = Generator(channels, self.epsilon, g.width, g.levels, g.blocks)
+            self.generator = build_generator(g, channels, classes, self.epsilon)
             self.discriminator = Discriminator(channels, d.width, d.levels) if config.gan_loss != "none" else None
             self.surrogate = build_classifier(*self.surrogate_args)
         self.to(memory_format=torch.channels_last)  # faster convolutions on CPU and GPU
@@ -85,8 +91,22 @@ class ConfounderGAN(pl.LightningModule):
             on_gpu = self.trainer.strategy.root_device.type == "cuda"
             self.surrogate = (convert_sync_batchnorm if on_gpu else join_batch_norm)(self.surrogate)
         for network, options in self.networks():
-            if options.compile:
-                network.compile()
+            if options.compile:  # of the generator, what is costly
+                (cast(nn.Module, self.generator.encoder) if network is self.generator else network).compile()
+
+    def on_fit_start(self) -> None:
+        """Reads all training images with a frozen encoder, each process its share of the chunks."""
+        if not self.generator.encoder.frozen:
+            return
+        images, trainer = cast(Any, self.trainer).datamodule.parts["train"], self.trainer
+        chunks = torch.arange(len(images)).split(ENCODED)
+        self.features = torch.zeros(len(images), self.generator.encoder.width, device=self.device)
+        quiet = bool(os.environ.get("CONFOUNDERGAN_QUIET")) or not trainer.is_global_zero
+        for i, rows in enumerate(track(chunks, "reading the training images", disable=quiet, transient=True)):
+            if i % trainer.world_size == trainer.global_rank:
+                self.features[rows] = self.generator.encoder(to_float(images.pixels(rows).to(self.device)))
+        if trainer.world_size > 1:
+            dist.all_reduce(self.features)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """One optimizer and one schedule for each network, in the order of ``networks``."""
@@ -99,14 +119,18 @@ class ConfounderGAN(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One batch: the steps of D, S and G. ``batch`` is a ``datamodules.base.Batch``."""
-        images, labels, others, share = batch
+        images, labels, others, rows, share = batch
         optimizers = cast(list[LightningOptimizer], self.optimizers())
         s_opt, g_opt = optimizers[-2:]
         config = self.config
-        if config.augment != "none":
-            key = (self.seed, self.current_epoch, batch_idx, self.trainer.global_rank)
-            images, others = (augment(part, config.augment, draws(*key, i)) for i, part in enumerate((images, others)))
-        noise = self.generator(images)
+        features = self.features[rows] if self.generator.encoder.frozen else self.generator.encoder(images)
+        code = self.generator.code(features)
+        noise = self.generator.noise(code, images.shape[-2:])
+        key = (self.seed, self.current_epoch, batch_idx, self.trainer.global_rank)
+
+        def seen(noise: Tensor, turn: int) -> list[tuple[float, Tensor]]:
+            return augmented(views(images, others, noise, config.surrogate.sees), config.augment, (*key, turn))
+
         fixed = noise.detach()
         metrics: dict[str, Tensor] = {}
 
@@ -119,20 +143,21 @@ class ConfounderGAN(pl.LightningModule):
             metrics["loss_d"] = loss.detach()
 
         with self.toggled_optimizer(s_opt):
-            loss, _ = reading_loss(self.surrogate, views(images, others, fixed, config.surrogate.sees), labels)
+            loss, _ = reading_loss(self.surrogate, seen(fixed, 0), labels)
             self.update(s_opt, loss * share, config.surrogate.clip)
         metrics["loss_s"] = loss.detach()
 
         with self.toggled_optimizer(g_opt):
-            read, logits = reading_loss(self.surrogate, views(images, others, noise, config.surrogate.sees), labels)
-            size = norm_penalty(noise, self.epsilon)
-            loss = read + config.norm_weight * size
+            read, logits = reading_loss(self.surrogate, seen(noise, 1), labels)
+            named, size = F.cross_entropy(code, labels), norm_penalty(noise, self.epsilon)
+            loss = read + config.code_weight * named + config.norm_weight * size
             if self.discriminator is not None:
                 fooled = generator_gan_loss(config.gan_loss, self.discriminator(apply_noise(images, noise)))
                 loss = loss + config.gan_weight * fooled
                 metrics["loss_g_gan"] = fooled.detach()
             self.update(g_opt, loss * share, config.generator.clip)
         metrics |= {"loss_g": loss.detach(), "loss_g_read": read.detach(), "loss_g_norm": size.detach()}
+        metrics |= {"loss_g_code": named.detach(), "code_accuracy": (code.argmax(1) == labels).float().mean()}
         right = torch.stack([(z.argmax(1) == labels).float().mean() for z in logits])
         metrics["surrogate_accuracy"] = right.mean()
 

@@ -1,84 +1,80 @@
-"""Generator and discriminator. Both are fully convolutional and free of batch statistics.
+"""Generator and discriminator, both free of batch statistics.
 
-Sizes, normalisation and the global branch are our choice: the published abstract names the parts, not their layers.
+Layers, the class code and the textures are our choice: the published abstract names the parts, not their design.
 """
 
-from itertools import pairwise
+import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Normalises within one image, so that an image's noise never depends on what shares its batch."""
-    return nn.GroupNorm(min(8, channels // 4), channels)
-
-
-class Residual(nn.Module):
-    """Pre-activation residual block, B×C×H×W → B×C×H×W."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            group_norm(channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            group_norm(channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
-
-
-class GlobalContext(nn.Module):
-    """Adds to every place what the whole image says: pooled features through a small MLP, B×C×H×W → B×C×H×W.
-
-    The label is a property of the whole image; without this branch a pixel's noise can only know its neighbourhood.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.mlp(x.mean((2, 3)))[:, :, None, None]
+from gan.config import GeneratorConfig
+from gan.encoder import Encoder, build_encoder
 
 
 class Generator(nn.Module):
     """g: an image gives its noise, n = ε·tanh(g(x)), in one forward pass and without a label.
 
-    An encoder–decoder with skip connections; any height and width (edges are replicated up to a multiple of
-    2^levels and cut off again).
+    The confounder is spelled out: an encoder reads the image, a head names its class softly, and every class has one
+    texture, a small tile repeated over the whole image:
+
+        n = ε·tanh(Σ_k p_k(x) · tile_k),  p(x) = softmax(head(encoder(x)) / τ)
+
+    so n causes the label association (it is a function of the class that was read) and the published image (it is
+    added). Encoder, head and tiles are learned; a pretrained encoder is frozen. That a periodic tile of few pixels is
+    read by any convolution before it reads the picture, wherever the image is cropped, is measured in docs/METHOD.md.
 
     Args:
+        encoder: images, float B×C×H×W in [0, 1], to features, float B×D (its ``width`` is D).
         channels: 1 (gray) or 3 (RGB), of the images.
+        classes: number of classes K.
         epsilon: the bound ε of the noise, in [0, 1] pixel units (8/255 for eight grey levels).
-        width: channels at half resolution, where the finest features live; doubled at every further halving.
-        levels: number of halvings; the first is a rearrangement of pixels (space to depth), which quarters the
-            cost of a network that works at full resolution and still sets every pixel's noise by itself.
-        blocks: residual blocks a level.
+        tile: pixels a side of a texture's tile.
+        amplitude: share of ε at which the tiles start.
+        temperature: τ; above 1 a doubtful image gets a mixture of textures instead of one that may be wrong.
+        hidden: width of the head.
+        dropout: share of the head's inputs that are dropped in training; protecting drops none.
     """
 
-    def __init__(self, channels: int, epsilon: float, width: int = 32, levels: int = 3, blocks: int = 1) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        channels: int,
+        classes: int,
+        epsilon: float,
+        tile: int = 4,
+        amplitude: float = 0.75,
+        temperature: float = 1.5,
+        hidden: int = 512,
+        dropout: float = 0.3,
+    ) -> None:
         super().__init__()
-        self.epsilon, self.levels = epsilon, levels
-        widths = [width * 2**i for i in range(levels)]
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 3, padding=1))
-        self.down = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), *(Residual(b) for _ in range(blocks)))
-            for a, b in pairwise(widths)
+        self.encoder, self.epsilon, self.temperature = encoder, epsilon, temperature
+        self.head = nn.Sequential(
+            nn.LayerNorm(encoder.width),
+            nn.Dropout(dropout),
+            nn.Linear(encoder.width, hidden),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, classes),
         )
-        self.context = GlobalContext(widths[-1])
-        self.up = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(b + a, a, 3, padding=1), *(Residual(a) for _ in range(blocks)))
-            for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)
-        )
-        to_pixels = (nn.Conv2d(width, 4 * channels, 3, padding=1), nn.PixelShuffle(2))
-        self.head = nn.Sequential(group_norm(width), nn.SiLU(), *to_pixels)
+        signs = torch.randn(classes, channels, tile, tile)
+        # equal to their mirror image, so that a flip of the picture leaves the texture as it is
+        signs = (signs + signs.flip(3)).sign()
+        self.tiles = nn.Parameter(signs * math.atanh(amplitude))
+
+    def code(self, features: Tensor) -> Tensor:
+        """Logits of the classes, float B×K, from the encoder's features, float B×D."""
+        return self.head(features)
+
+    def noise(self, code: Tensor, size: tuple[int, int]) -> Tensor:
+        """The noise n, float B×C×H×W in [-ε, ε], that a code (float B×K) gives images of that height and width."""
+        mixture = (code.float() / self.temperature).softmax(1)
+        # products and sums stay in float32 under bf16 too, whose steps near ε are coarse
+        one = (mixture[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
+        repeats = [-(-length // side) for length, side in zip(size, one.shape[-2:], strict=True)]
+        return self.epsilon * torch.tanh(one).repeat(1, 1, *repeats)[..., : size[0], : size[1]]
 
     def forward(self, images: Tensor) -> Tensor:
         """Noise for images.
@@ -90,18 +86,33 @@ class Generator(nn.Module):
             The noise n, float B×C×H×W in [-ε, ε]; adding and clipping is the caller's.
         """
         height, width = images.shape[-2:]
-        step = 2**self.levels
-        x = F.pad(images, (0, -width % step, 0, -height % step), mode="replicate")
-        x = self.stem(x * 4 - 2)  # pixels to about unit variance around zero
-        skips = []
-        for down in self.down:
-            skips.append(x)
-            x = down(x)
-        x = self.context(x)
-        for up in self.up:
-            x = up(torch.cat([F.interpolate(x, scale_factor=2.0), skips.pop()], 1))
-        # float() so that the bound holds exactly under bf16 too, whose steps near ε are coarse
-        return self.epsilon * torch.tanh(self.head(x)[..., :height, :width].float())
+        return self.noise(self.code(self.encoder(images)), (height, width))
+
+
+def build_generator(
+    options: GeneratorConfig, channels: int, classes: int, epsilon: float, load: bool = True
+) -> Generator:
+    """The generator that the options describe (global torch random state decides its weights).
+
+    Args:
+        options: of the generator.
+        channels: 1 or 3.
+        classes: number of classes K.
+        epsilon: the bound in [0, 1] pixel units.
+        load: read a pretrained encoder's weights; without it they come with the generator's file.
+    """
+    encoder = build_encoder(options, channels, load)
+    return Generator(
+        encoder,
+        channels,
+        classes,
+        epsilon,
+        options.tile,
+        options.amplitude,
+        options.temperature,
+        options.hidden,
+        options.dropout,
+    )
 
 
 class Discriminator(nn.Module):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from datamodules.augment import augment, draws
 from gan.config import ViewsConfig
 
 GanLoss = Literal["hinge", "least_squares", "none"]
@@ -60,6 +61,15 @@ def reading_loss(surrogate: nn.Module, seen: list[tuple[float, Tensor]], labels:
     logits = [surrogate(view) for _, view in seen]
     losses = [weight * F.cross_entropy(z, labels) for (weight, _), z in zip(seen, logits, strict=True)]
     return torch.stack(losses).sum(), logits
+
+
+def augmented(seen: list[tuple[float, Tensor]], operations: str, key: tuple[int, ...]) -> list[tuple[float, Tensor]]:
+    """The views as a thief's augmentation would show them; the draws are a function of ``key``.
+
+    Gradients pass through, so the generator learns noise that survives it (expectation over transformations, Athalye et
+    al., arXiv 1707.07397).
+    """
+    return [(weight, augment(view, operations, draws(*key, i))) for i, (weight, view) in enumerate(seen)]
 
 
 def norm_penalty(noise: Tensor, epsilon: float) -> Tensor:

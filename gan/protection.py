@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,9 +12,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from datamodules.protected import write_atomic
-from gan.networks import Generator
+from gan.config import GeneratorConfig
+from gan.networks import Generator, build_generator
 
-FORMAT = 1
+FORMAT = 2
 
 
 class GeneratorFileError(Exception):
@@ -27,9 +29,7 @@ class Card:
     Attributes:
         channels: 1 or 3, of the images it takes.
         epsilon: bound in grey levels of 255.
-        width: see Generator.
-        levels: see Generator.
-        blocks: see Generator.
+        generator: its options (GeneratorConfig).
         data: name of the data it was trained on.
         fingerprint: sha256 over its training images and labels.
         class_names: of the training data.
@@ -42,9 +42,7 @@ class Card:
 
     channels: int
     epsilon: float
-    width: int
-    levels: int
-    blocks: int
+    generator: dict[str, Any]
     data: str
     fingerprint: str
     class_names: list[str]
@@ -128,7 +126,9 @@ def load_generator(path: Path) -> tuple[TrainedGenerator, Card, str]:
     try:
         fields.pop("method")
         card = Card(**fields)
-        generator = Generator(card.channels, card.epsilon / 255, card.width, card.levels, card.blocks)
+        options = GeneratorConfig(**card.generator)
+        classes = len(card.class_names)
+        generator = build_generator(options, card.channels, classes, card.epsilon / 255, load=False)
         generator.load_state_dict(load(data))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise GeneratorFileError(f"{path}: weights and card do not fit ({error}); get both again") from error

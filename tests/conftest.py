@@ -20,6 +20,7 @@ SMALL = [
     "trainer.max_epochs=2",
     "trainer.accelerator=cpu",
     "trainer.log_every=1",
+    "gan.generator.encoder=conv",
     "gan.generator.width=8",
     "gan.generator.levels=2",
     "gan.discriminator.width=8",

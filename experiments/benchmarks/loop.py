@@ -15,9 +15,10 @@ from statistics import median
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch.nn.utils import clip_grad_norm_
 
-from datamodules.augment import augment, draws, step_seed
+from datamodules.augment import step_seed
 from datamodules.base import ImageDataModule
 from datamodules.batches import EpochBatches, Rows
 from datamodules.images import to_float
@@ -28,6 +29,7 @@ from experiments.train import make_trainer, quieten
 from gan.module import ConfounderGAN
 from gan.objectives import (
     apply_noise,
+    augmented,
     discriminator_loss,
     generator_gan_loss,
     norm_penalty,
@@ -77,12 +79,9 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
             torch.manual_seed(step_seed(config.seed, epoch, step, 0))
             batch = rows[index]
             images, others, labels = to_float(batch.images), to_float(batch.others), batch.labels
-            if options.augment != "none":
-                key = (config.seed, epoch, step, 0)
-                images, others = (
-                    augment(part, options.augment, draws(*key, i)) for i, part in enumerate((images, others))
-                )
-            noise = generator(images)
+            code = generator.code(generator.encoder(images))
+            noise = generator.noise(code, data.size)
+            key = (config.seed, epoch, step, 0)
             fixed, metrics = noise.detach(), {}
             if discriminator is not None:
                 loss = discriminator_loss(
@@ -90,13 +89,16 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
                 )
                 update(optimizers[0], loss, options.discriminator.clip)
                 metrics["loss_d"] = loss.detach()
-            loss, _ = reading_loss(surrogate, views(images, others, fixed, sees), labels)
+            seen = augmented(views(images, others, fixed, sees), options.augment, (*key, 0))
+            loss, _ = reading_loss(surrogate, seen, labels)
             update(optimizers[-2], loss, options.surrogate.clip)
             metrics["loss_s"] = loss.detach()
             for network in filter(None, (discriminator, surrogate)):
                 network.requires_grad_(False)
-            read, logits = reading_loss(surrogate, views(images, others, noise, sees), labels)
-            loss = read + options.norm_weight * norm_penalty(noise, module.epsilon)
+            seen = augmented(views(images, others, noise, sees), options.augment, (*key, 1))
+            read, logits = reading_loss(surrogate, seen, labels)
+            loss = read + options.code_weight * F.cross_entropy(code, labels)
+            loss = loss + options.norm_weight * norm_penalty(noise, module.epsilon)
             if discriminator is not None:
                 fooled = generator_gan_loss(options.gan_loss, discriminator(apply_noise(images, noise)))
                 loss = loss + options.gan_weight * fooled
