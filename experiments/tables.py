@@ -60,7 +60,9 @@ def load(name: str) -> Any:
 def digits_variants() -> str:
     """The table of variants on the digits."""
     folder = ROOT / "results" / "unet" / "digits_variants"
-    return variants(load("unet/digits_3seeds_cpu"), [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))])
+    return variants(
+        load("unet/digits_3seeds_cpu"), [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    )
 
 
 def data_sets() -> str:

@@ -40,9 +40,8 @@ class GeneratorConfig(NetworkConfig):
     blocks: int = option(1, "encoder=conv: residual blocks a level", ge=0, le=16)
     hidden: int = option(512, "width of the head that names the class", ge=8, le=8192)
     dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
-    tile: int = option(4, "pixels a side of a class's texture, repeated over the image", ge=1, le=64)
     amplitude: float = option(0.75, "share of the bound at which the textures start", gt=0, lt=1)
-    temperature: float = option(1.5, "above 1, doubtful images get mixtures of textures", gt=0)
+    temperature: float = option(2.0, "above 1, doubtful images get mixtures of textures", gt=0)
 
 
 @dataclass

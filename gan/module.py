@@ -107,6 +107,7 @@ class ConfounderGAN(pl.LightningModule):
                 self.features[rows] = self.generator.encoder(to_float(images.pixels(rows).to(self.device)))
         if trainer.world_size > 1:
             dist.all_reduce(self.features)
+        self.generator.standardise(self.features)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """One optimizer and one schedule for each network, in the order of ``networks``."""

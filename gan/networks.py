@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.config import GeneratorConfig
 from gan.encoder import Encoder, build_encoder
+from gan.textures import textures
 
 
 class Generator(nn.Module):
@@ -19,23 +20,29 @@ class Generator(nn.Module):
     The confounder is spelled out: an encoder reads the image, a head names its class softly, and every class has one
     texture, a small tile repeated over the whole image:
 
-        n = ε·tanh(Σ_k p_k(x) · tile_k),  p(x) = softmax(head(encoder(x)) / τ)
+        n = ε·tanh(Σ_k p_k(x) · s_k · tile_k),  p(x) = softmax(head(encoder(x)) / τ)
 
     so n causes the label association (it is a function of the class that was read) and the published image (it is
-    added). Encoder, head and tiles are learned; a pretrained encoder is frozen. That a periodic tile of few pixels is
-    read by any convolution before it reads the picture, wherever the image is cropped, is measured in docs/METHOD.md.
+    added). Head and strengths s_k are learned, and the encoder where it is not a pretrained one; the tiles are those of
+    ``gan.textures``.
 
     Args:
         encoder: images, float B×C×H×W in [0, 1], to features, float B×D (its ``width`` is D).
         channels: 1 (gray) or 3 (RGB), of the images.
         classes: number of classes K.
         epsilon: the bound ε of the noise, in [0, 1] pixel units (8/255 for eight grey levels).
-        tile: pixels a side of a texture's tile.
-        amplitude: share of ε at which the tiles start.
+        amplitude: share of ε at which the textures start.
         temperature: τ; above 1 a doubtful image gets a mixture of textures instead of one that may be wrong.
         hidden: width of the head.
         dropout: share of the head's inputs that are dropped in training; protecting drops none.
+
+    Raises:
+        ValueError: there are more classes than different textures.
     """
+
+    tiles: Tensor
+    centre: Tensor
+    spread: Tensor
 
     def __init__(
         self,
@@ -43,34 +50,37 @@ class Generator(nn.Module):
         channels: int,
         classes: int,
         epsilon: float,
-        tile: int = 4,
         amplitude: float = 0.75,
-        temperature: float = 1.5,
+        temperature: float = 2.0,
         hidden: int = 512,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
         self.encoder, self.epsilon, self.temperature = encoder, epsilon, temperature
+        self.register_buffer("centre", torch.zeros(encoder.width))
+        self.register_buffer("spread", torch.ones(encoder.width))
         self.head = nn.Sequential(
-            nn.LayerNorm(encoder.width),
             nn.Dropout(dropout),
             nn.Linear(encoder.width, hidden),
             nn.SiLU(),
             nn.Dropout(dropout),
             nn.Linear(hidden, classes),
         )
-        signs = torch.randn(classes, channels, tile, tile)
-        # equal to their mirror image, so that a flip of the picture leaves the texture as it is
-        signs = (signs + signs.flip(3)).sign()
-        self.tiles = nn.Parameter(signs * math.atanh(amplitude))
+        self.register_buffer("tiles", textures(classes, channels))
+        self.strength = nn.Parameter(torch.full((classes,), math.atanh(amplitude)))
+
+    def standardise(self, features: Tensor) -> None:
+        """Learns centre and spread of each feature, for a frozen encoder, from all training images, float N×D."""
+        self.centre.copy_(features.mean(0))
+        self.spread.copy_(features.std(0) + 1e-3)
 
     def code(self, features: Tensor) -> Tensor:
         """Logits of the classes, float B×K, from the encoder's features, float B×D."""
-        return self.head(features)
+        return self.head((features - self.centre) / self.spread)
 
     def noise(self, code: Tensor, size: tuple[int, int]) -> Tensor:
         """The noise n, float B×C×H×W in [-ε, ε], that a code (float B×K) gives images of that height and width."""
-        mixture = (code.float() / self.temperature).softmax(1)
+        mixture = (code.float() / self.temperature).softmax(1) * self.strength
         # products and sums stay in float32 under bf16 too, whose steps near ε are coarse
         one = (mixture[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
         repeats = [-(-length // side) for length, side in zip(size, one.shape[-2:], strict=True)]
@@ -107,7 +117,6 @@ def build_generator(
         channels,
         classes,
         epsilon,
-        options.tile,
         options.amplitude,
         options.temperature,
         options.hidden,

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 import zipfile
 from dataclasses import replace
 from importlib.resources import files
@@ -29,6 +30,7 @@ from gan.module import ConfounderGAN
 from gan.networks import Discriminator, Generator, build_generator
 from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, norm_penalty, psnr, reading_loss, views
 from gan.optim import make_optimizer, make_schedule
+from gan.textures import frequencies, textures
 
 EPSILON = 8 / 255
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "imagenette_224_2500.zip"
@@ -83,7 +85,7 @@ def make(channels: int = 3, classes: int = 3, **options: Any) -> Generator:
 def test_noise_has_the_images_shape_and_keeps_the_bound(channels: int, size: tuple[int, int]) -> None:
     generator = make(channels)
     with torch.no_grad():
-        generator.tiles.mul_(1000)  # saturated: the bound must hold there too
+        generator.strength.mul_(1000)  # saturated: the bound must hold there too
         noise = generator(torch.rand(2, channels, *size))
     assert noise.shape == (2, channels, *size)
     assert noise.abs().max() <= EPSILON
@@ -93,7 +95,7 @@ def test_noise_has_the_images_shape_and_keeps_the_bound(channels: int, size: tup
 def test_bound_holds_under_bf16() -> None:
     generator = make()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        generator.tiles.mul_(1000)
+        generator.strength.mul_(1000)
         noise = generator(torch.rand(2, 3, 16, 16))
     assert noise.dtype == torch.float32
     assert noise.abs().max() <= EPSILON
@@ -120,22 +122,44 @@ def test_every_pixel_of_the_image_matters() -> None:
 
 
 def test_noise_is_the_class_texture_repeated() -> None:
-    generator = make(3, tile=4, amplitude=0.75)
+    generator = make(3, amplitude=0.75)
     sure = 100 * torch.eye(3)
     noise = generator.noise(sure, (10, 7))
     assert torch.allclose(noise.abs(), torch.full_like(noise, 0.75 * EPSILON), atol=1e-6)
-    assert torch.equal(noise[..., 4:8, :], noise[..., :4, :])
-    assert torch.equal(noise[..., :, 4:7], noise[..., :, :3])
+    assert generator.tiles.shape == (3, 3, 2, 2)
+    assert torch.equal(noise[..., 2:, :], noise[..., :8, :])
+    assert torch.equal(noise[..., :, 2:], noise[..., :, :5])
     assert not torch.equal(noise[0], noise[1])
-    # a flip of the picture shifts the texture at most: victims that flip see the same one
-    assert torch.equal(noise[..., :4].flip(3), noise[..., :4])
+
+
+@pytest.mark.parametrize(("channels", "classes"), [(1, 3), (1, 10), (1, 145), (3, 2), (3, 12), (3, 100), (3, 580)])
+def test_textures_differ_in_every_phase_and_flip(channels: int, classes: int) -> None:
+    tiles = textures(classes, channels)
+    assert len(tiles) == classes
+    assert set(tiles.unique().tolist()) == {-1.0, 1.0}
+    # what is left of a texture when crops and flips have moved it about: which waves it has, in which colours
+    spectra = torch.fft.fft2(tiles).abs()
+    spectra = (spectra + spectra.flip(3).roll(1, 3)).flatten(1)
+    signs = (tiles[:, :1] * tiles).flatten(1)
+    exact = "donot_use_mm_for_euclid_dist"
+    same = torch.cdist(spectra, spectra, compute_mode=exact) < 1e-3
+    same &= torch.cdist(signs, signs, compute_mode=exact) < 1e-3
+    assert same.sum() == classes
+    assert tiles.mean((2, 3)).abs().max() < 0.3, "a texture is no shift of colour"
+
+
+def test_more_classes_than_textures() -> None:
+    assert [len(frequencies(side)) for side in (2, 4, 8, 16, 32)] == [3, 5, 16, 45, 145]
+    with pytest.raises(ValueError, match="5000 classes are more than there are textures"):
+        textures(5000, 1)
 
 
 def test_a_doubtful_code_mixes_textures() -> None:
     generator = make(3, temperature=2.0)
     doubt = generator.noise(torch.tensor([[5.0, 5.0, -50.0]]), (4, 4))
-    mixed = EPSILON * torch.tanh((generator.tiles[0] + generator.tiles[1]) / 2)
-    assert torch.allclose(doubt[0], mixed, atol=1e-6)
+    strength = math.atanh(0.75)
+    mixed = EPSILON * torch.tanh(strength * (generator.tiles[0] + generator.tiles[1]) / 2)
+    assert torch.allclose(doubt[0], mixed.repeat(1, 2, 2), atol=1e-6)
     cold, warm = (make(3, temperature=t).noise(torch.tensor([[1.0, 0.0, 0.0]]), (4, 4)) for t in (0.1, 10.0))
     assert cold.abs().mean() > warm.abs().mean()
 
@@ -148,7 +172,7 @@ def test_the_pretrained_encoder_is_frozen_and_tells_pictures_apart() -> None:
     trained = sum(
         p.numel() for group in make_optimizer(generator, NetworkConfig()).param_groups for p in group["params"]
     )
-    assert trained == sum(p.numel() for p in [*generator.head.parameters(), generator.tiles])
+    assert trained == sum(p.numel() for p in [*generator.head.parameters(), generator.strength])
     images = torch.stack([torch.rand(3, 40, 40), torch.zeros(3, 40, 40), torch.ones(3, 40, 40)])
     features = generator.encoder(images)
     assert features.shape == (3, generator.encoder.width)
@@ -183,6 +207,7 @@ def test_features_of_a_frozen_encoder_are_read_once_and_in_their_places() -> Non
     rows = torch.tensor([7, 0, 21])
     own = gan.generator.encoder(to_float(images.pixels(rows)))
     assert torch.allclose(gan.features[rows], own, atol=1e-4)
+    assert torch.allclose(gan.generator.centre, gan.features.mean(0), atol=1e-5)
 
 
 def test_discriminator_scores_patches() -> None:
@@ -363,7 +388,7 @@ def test_initialisation_is_decided_by_the_seed_and_leaves_global_randomness_alon
     torch.manual_seed(6)
     same, other = (ConfounderGAN(GanConfig(), 3, 1, (16, 16), 10, seed=s) for s in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), same.state_dict().values(), strict=True))
-    assert not torch.equal(first.generator.tiles, other.generator.tiles)
+    assert not torch.equal(first.generator.head[1].weight, other.generator.head[1].weight)
 
 
 def test_optimizers_and_schedules() -> None:
