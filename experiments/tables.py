@@ -65,6 +65,30 @@ def digits_variants() -> str:
     )
 
 
+def short_runs() -> str:
+    """A row a data set: short runs, as a first look."""
+    rows = [["data", "chance", "clean", "standard", "clean, part B", "fast", "PSNR, dB", "victims' epochs", "seconds"]]
+    for path in sorted((ROOT / "results" / "datasets").glob("*.json")):
+        results = json.loads(path.read_text())
+        scores = [
+            cell(results, (victim, "balanced_accuracy", "last"), 100)
+            for victim in ("clean", "standard", "clean_fast", "fast")
+        ]
+        epochs = results["config"]["victim"]["epochs"]
+        rows.append(
+            [
+                f"`{path.stem}`",
+                f"{100 * results['chance']:.0f}",
+                *scores,
+                cell(results, ("imperceptibility", "psnr"), 1),
+                str(epochs),
+                f"{results['mean']['seconds']['total']:.0f}",
+            ]
+        )
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
 def data_sets() -> str:
     """A row a data set, from what its module states."""
     rows = [["`DATA=`", "data set", "classes", "images (train + val + test)", "pixels", "licence", "what you do"]]
@@ -110,6 +134,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
         "results/cifar10_exact_6k_cpu.json": lambda: markdown(load("cifar10_exact_6k_cpu")),
+        "results/datasets": short_runs,
         "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
         "datamodules": data_sets,
     },

@@ -18,8 +18,11 @@ import torch.multiprocessing as mp
 from conftest import SMALL
 from torch import nn
 
+from datamodules.images import to_float
 from experiments.config import compose
+from experiments.data import make_data
 from gan.batchnorm import join_batch_norm
+from gan.encoder import PretrainedEncoder
 from gan.module import ConfounderGAN
 
 # plain gradient descent: after one step, weights differ exactly as gradients do
@@ -99,14 +102,16 @@ def test_two_processes_equal_one_on_the_joined_batch(
 
 
 def test_plain_ddp_checks_and_seeds_with_two_processes(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    path = tiny()
     done = start(
-        tiny(),
+        path,
         tmp_path / "run",
         "trainer.devices=2",
         "trainer.strategy=ddp",
         "seeds=2",
         "victim.check_every=1",
         "victim.check_epochs=1",
+        "gan.generator.encoder=efficientnet_lite0",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("trained on") == 1  # one process speaks
@@ -118,6 +123,11 @@ def test_plain_ddp_checks_and_seeds_with_two_processes(tiny: Callable[..., Path]
         }  # fmt: skip
         text = (tmp_path / "run" / f"seed-{seed}" / "metrics.csv").read_text()
         assert "check/fast" in text
+    # each process read its share of the images with the frozen encoder, and both have the features of all
+    images = make_data(compose(["data=npz", f"data.path={path}", *SMALL])[0]).parts["train"].images
+    features = PretrainedEncoder()(to_float(images))
+    centre = state(tmp_path / "run" / "seed-0")["generator.centre"]
+    assert torch.allclose(centre, features.mean(0), atol=1e-4)
 
 
 def test_a_signal_stops_both_and_the_run_goes_on(tiny: Callable[..., Path], tmp_path: Path) -> None:

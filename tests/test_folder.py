@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CACHE
+from conftest import CACHE, SMALL
 from PIL import Image
 
 from datamodules.base import ImageDataModule
 from datamodules.config import DataConfig, DataError
 from datamodules.folder import Folder
+from experiments.cli import main
 
 
 def picture(level: int, seed: int, size: tuple[int, int] = (20, 14), kind: str = "JPEG") -> bytes:
@@ -279,3 +280,16 @@ def test_unreadable_files_up_to_the_limit(tmp_path: Path) -> None:
     assert total(module) == 38
     with pytest.raises(DataError, match=r"left out 2 images: cat/000.jpg \(empty file\).* of 40; at most 2% may be"):
         opened(tmp_path, max_bad=0.02)
+
+
+def test_a_folder_of_photos_trains_from_end_to_end(tmp_path: Path, capsys: Any) -> None:
+    photos(tmp_path / "photos", {"cat": 0, "dog": 1, "emu": 2}, each=30)
+    (tmp_path / "photos" / "cat" / "broken.jpg").write_bytes(b"")
+    arguments = [*SMALL, "data=folder", f"data.root={tmp_path / 'photos'}", "data.size=16", "fast_dev_run=true"]
+    assert main(["train", *arguments, f"run_dir={tmp_path / 'run'}"]) == 0
+    assert "left out 1 images: cat/broken.jpg (empty file)" in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "run" / "protected" / "fast").iterdir()} >= {"cat", "dog", "emu"}
+    assert main(["validate", *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert "3 classes, 16×16×3" in shown
+    assert "cat 11 (1.00)" in shown or "cat 10 (" in shown

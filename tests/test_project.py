@@ -98,7 +98,7 @@ def test_every_dependency_has_its_reason_and_its_pin() -> None:
     assert len(named) > 12
     for line in named:
         assert "# " in line, line
-        name = re.findall(r"\"([a-z-]+)", line)[0]
+        name = re.findall(r"\"([a-z0-9-]+)", line)[0]
         assert f"\n{name}==" in pinned, name
 
 
