@@ -2,7 +2,8 @@
 
 Why these and no learned ones: a victim that crops at random meets a texture in every phase, so all that a filter and a
 mean can read of it is the energy in a narrow band, best where pictures have least: near the Nyquist frequency. Textures
-that the reading loss was free to choose became constant shifts of colour, which victims read worse (docs/METHOD.md).
+that the reading loss was free to choose became constant shifts of colour; whether victims read those better or worse
+depends on the images and is open (docs/METHOD.md).
 """
 
 import math
