@@ -63,13 +63,14 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 
 def plot_curves(curves: dict[str, list[dict[str, float]]], chance: float, path: Path) -> None:
-    """Each victim's accuracy on clean test images by epoch, against chance."""
+    """Each victim's accuracy on clean test images by measured epoch, against chance."""
     from matplotlib.figure import Figure  # heavy; needed here alone
 
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
     for name, curve in curves.items():
-        axes.plot(range(1, len(curve) + 1), [100 * epoch["accuracy"] for epoch in curve], label=name, marker=".")
+        epochs, values = [point["epoch"] for point in curve], [100 * point["accuracy"] for point in curve]
+        axes.plot(epochs, values, label=name, marker=".")
     axes.axhline(100 * chance, color="grey", linestyle=":", label="chance")
     axes.set(xlabel="epoch of the victim", ylabel="accuracy on clean test images, %", ylim=(0, 102))
     figure.legend(loc="outside right upper")

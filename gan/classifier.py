@@ -1,14 +1,19 @@
 """Classifiers by name: the surrogate inside the GAN, and every victim outside of it, come from here."""
 
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 import timm
+from timm.models.densenet import DenseNet
+from timm.models.mlp_mixer import MlpMixer
 from timm.models.resnet import BasicBlock, downsample_conv
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 # Images up to this many pixels a side keep their resolution through the stem (the field's "CIFAR stem").
 SMALL = 96
+NARROW_FULL = 48  # up to here the narrow network's stem keeps the resolution
 
 
 class Normalised(nn.Module):
@@ -26,8 +31,17 @@ class Normalised(nn.Module):
         return self.net((images - 0.5) * 4)
 
 
-def narrow(classes: int, channels: int, width: int = 16) -> nn.Sequential:
-    """Our small ResNet-10 for CPUs, of timm's basic blocks: 3×3 stem, no max-pool, 16 to 128 channels.
+def _halving(size: tuple[int, int]) -> int:
+    """Stride of the narrow networks' first convolution, so that 64 pixels cost what 32 do."""
+    return 2 if max(size) > NARROW_FULL else 1
+
+
+def _conv(before: int, after: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+
+
+def narrow(classes: int, channels: int, size: tuple[int, int], width: int = 16) -> nn.Module:
+    """ResNet-10 of timm's basic blocks: 3×3 stem, no max-pool, 16 to 128 channels.
 
     A fiftieth of ResNet-18's multiplications. timm's own ResNet cannot be made this narrow: its stem has 64 channels.
     """
@@ -38,15 +52,61 @@ def narrow(classes: int, channels: int, width: int = 16) -> nn.Sequential:
         shortcut = downsample_conv(before, after, 1, stride) if stride > 1 else None
         stages.append(BasicBlock(before, after, stride, shortcut))
         before = after
-    stem = (nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+    stem = _conv(channels, width, _halving(size))
     return nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+
+
+def narrow_vgg(classes: int, channels: int, size: tuple[int, int], width: int = 16) -> nn.Module:
+    """VGG-like: eight 3×3 convolutions of 16 to 128 channels, a max-pool after every second, places kept by the head."""
+    layers: list[nn.Module] = _conv(channels, width, _halving(size))
+    for stage in range(4):
+        before = width * 2 ** max(0, stage - 1)
+        layers += _conv(before, width * 2**stage) if stage else []
+        layers += [*_conv(width * 2**stage, width * 2**stage), nn.MaxPool2d(2)]
+    head = nn.Linear(4 * width * 8, classes)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), head)
+
+
+def narrow_densenet(classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
+    """timm's DenseNet with growth 12 and three blocks of four layers, behind a 3×3 stem without max-pool."""
+    net: nn.Module = DenseNet(growth_rate=12, block_config=(4, 4, 4), num_classes=classes, in_chans=channels)
+    _replace(net, "features.conv0", nn.Conv2d(channels, 24, 3, _halving(size), padding=1, bias=False))
+    _replace(net, "features.pool0", nn.Identity())
+    return net
+
+
+def narrow_vit(classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
+    """timm's vision transformer with 8×8 patches of an eighth of the sides, 4 blocks, 96 channels, 3 heads."""
+    return VisionTransformer(
+        img_size=size,
+        patch_size=_eighth(size),
+        in_chans=channels,
+        num_classes=classes,
+        embed_dim=96,
+        depth=4,
+        num_heads=3,
+    )
+
+
+def narrow_mixer(classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
+    """timm's MLP mixer with 8×8 patches of an eighth of the sides, 4 blocks, 96 channels."""
+    net = MlpMixer(num_classes=classes, img_size=8, in_chans=channels, patch_size=1, num_blocks=4, embed_dim=96)
+    _resize_patches(net, size)
+    return net
+
+
+NARROW: dict[str, Callable[[int, int, tuple[int, int]], nn.Module]] = {
+    f.__name__: f for f in (narrow, narrow_vgg, narrow_densenet, narrow_vit, narrow_mixer)
+}
+OWN = (*NARROW, "linear")
 
 
 def build_classifier(arch: str, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
     """A freshly initialised classifier (global torch random state decides its weights).
 
     Args:
-        arch: ``narrow``, ``linear`` (one linear layer on the pixels: a probe) or any timm model name.
+        arch: one of NARROW (small networks for CPUs), ``linear`` (one linear layer on the pixels: a probe) or any timm
+            model name.
         classes: number of classes K.
         channels: 1 or 3.
         size: height and width of the images. Up to 96 pixels a timm model's first convolution becomes 3×3 with
@@ -55,8 +115,10 @@ def build_classifier(arch: str, classes: int, channels: int, size: tuple[int, in
     Raises:
         ValueError: the name is unknown to timm, or the model cannot take images of this size.
     """
-    if arch == "narrow":
-        return Normalised(narrow(classes, channels))
+    if arch in NARROW:
+        if min(size) < 16:
+            raise ValueError(f"{arch!r} cannot be built for {size[0]}×{size[1]} images; at least 16 pixels a side")
+        return Normalised(NARROW[arch](classes, channels, size))
     if arch == "linear":
         return Normalised(nn.Sequential(nn.Flatten(), nn.Linear(channels * size[0] * size[1], classes)))
     small = max(size) <= SMALL
@@ -66,15 +128,12 @@ def build_classifier(arch: str, classes: int, channels: int, size: tuple[int, in
     return Normalised(net)
 
 
-OWN = ("narrow", "linear")
-
-
 def check_arch(arch: str) -> str | None:
     """One line saying what is wrong with an architecture's name, or None."""
     if arch in OWN or timm.is_model(arch):
         return None
     near = difflib.get_close_matches(arch, [*OWN, *timm.list_models()], 1)
-    return f"{arch!r} is neither 'narrow' nor 'linear' nor a timm model" + (
+    return f"{arch!r} is neither one of {', '.join(OWN)} nor a timm model" + (
         f"; did you mean {near[0]!r}?" if near else ""
     )
 
@@ -89,28 +148,36 @@ def _timm(arch: str, classes: int, channels: int, size: tuple[int, int], small: 
         options["img_size"] = size
     try:
         if patched and small:
-            return _small_patches(arch, options, (size[0] // 8, size[1] // 8))
+            return _small_patches(arch, options, size)
         return timm.create_model(arch, pretrained=False, **options)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise ValueError(f"{arch!r} cannot be built for {size[0]}×{size[1]} images: {error}") from error
 
 
-def _small_patches(arch: str, options: dict[str, Any], patch: tuple[int, int]) -> nn.Module:
+def _eighth(size: tuple[int, int]) -> tuple[int, int]:
+    return size[0] // 8, size[1] // 8
+
+
+def _resize_patches(net: Any, size: tuple[int, int]) -> None:
+    """Gives a mixer made for 8×8 patches of another size patches of an eighth of the image's sides."""
+    old = net.stem.proj
+    net.stem.proj = nn.Conv2d(old.in_channels, old.out_channels, _eighth(size), stride=_eighth(size))
+    net.stem.img_size = size
+
+
+def _small_patches(arch: str, options: dict[str, Any], size: tuple[int, int]) -> nn.Module:
     """A transformer or mixer whose patches are an eighth of the image's sides.
 
     timm's mixers fix the patch in their name: such a model is made for 8×8 of its own patches, then given a smaller
     patch embedding.
     """
     try:
-        return timm.create_model(arch, pretrained=False, patch_size=patch, **options)
+        return timm.create_model(arch, pretrained=False, patch_size=_eighth(size), **options)
     except TypeError:
         own: Any = timm.create_model(arch, pretrained=False)
         side = 8 * own.stem.patch_size[0]
-        net: Any = timm.create_model(arch, pretrained=False, **{**options, "img_size": (side, side)})
-        old = net.stem.proj
-        net.stem.proj = nn.Conv2d(old.in_channels, old.out_channels, patch, stride=patch)
-        net.stem.img_size = options["img_size"]
-        assert isinstance(net, nn.Module)
+        net: nn.Module = timm.create_model(arch, pretrained=False, **{**options, "img_size": (side, side)})
+        _resize_patches(net, size)
         return net
 
 

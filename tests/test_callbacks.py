@@ -117,7 +117,7 @@ def test_grid_shows_clean_protected_and_amplified_noise(channels: int, tmp_path:
 
 
 def test_curves_become_a_picture(tmp_path: Path) -> None:
-    plot_curves({"clean": [{"accuracy": 0.5}, {"accuracy": 0.9}]}, 0.1, tmp_path / "curves.png")
+    plot_curves({"clean": [{"epoch": 1, "accuracy": 0.5}, {"epoch": 4, "accuracy": 0.9}]}, 0.1, tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size == (720, 408)
 
 

@@ -108,7 +108,7 @@ def test_all_faults_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--fast"], "--fast: no such flag"),
         (
             ["train", "victim.arch=resnet19"],
-            "victim.arch: 'resnet19' is neither 'narrow' nor 'linear' nor a timm model; did you mean",
+            "victim.arch: 'resnet19' is neither one of narrow, narrow_vgg",
         ),
         (["train", "gan.surrogate.arch=narow"], "gan.surrogate.arch: 'narow' is neither"),
         (["train", "resume=nowhere"], "resume: nowhere is no run folder"),

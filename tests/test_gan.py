@@ -251,7 +251,7 @@ def test_small_stem_keeps_resolution_and_large_images_keep_timms_stem() -> None:
 def test_unknown_architecture_has_a_nearest_name() -> None:
     assert check_arch("resnet18") is None
     assert "did you mean 'resnet18'?" in (check_arch("resnet_18") or "")
-    with pytest.raises(ValueError, match="neither 'narrow' nor"):
+    with pytest.raises(ValueError, match="neither one of narrow"):
         build_classifier("resnet_18", 2, 3, (32, 32))
 
 

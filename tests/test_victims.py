@@ -9,7 +9,7 @@ import torch
 
 from datamodules.images import ImageSet
 from victims.config import RECIPES, VictimConfig
-from victims.train import VictimReport, measure, train_victim
+from victims.train import CHECKS, VictimReport, measure, measured, train_victim
 
 FAST = replace(RECIPES["quick"], epochs=3, batch_size=16)
 
@@ -29,6 +29,19 @@ def test_a_victim_learns_and_reports_every_epoch() -> None:
     assert report.scores()["accuracy"]["last"] == 1
     assert not report.model.training
     assert set(report.scores()) == {"accuracy", "balanced_accuracy", "macro_auroc"}
+
+
+def test_long_trainings_are_measured_now_and_then_and_at_the_end() -> None:
+    for epochs in (1, 16, 17, 60, 200):
+        at = [epoch for epoch in range(1, epochs + 1) if measured(epoch, epochs)]
+        assert len(at) == min(epochs, CHECKS)
+        assert at[-1] == epochs
+        assert max(np.diff([0, *at])) <= -(-epochs // CHECKS)
+
+
+def test_transformers_train_by_their_own_recipe() -> None:
+    recipe = replace(RECIPES["quick_adamw"], epochs=6, batch_size=16)
+    assert train_victim(blobs(), blobs(30, 1), 3, recipe, 0).scores()["accuracy"]["last"] > 0.6
 
 
 def test_global_randomness_is_neither_read_nor_changed() -> None:
@@ -90,5 +103,5 @@ def test_sets_smaller_than_a_batch_still_train() -> None:
 
 
 def test_unknown_architecture() -> None:
-    with pytest.raises(ValueError, match="neither 'narrow' nor"):
+    with pytest.raises(ValueError, match="neither one of narrow"):
         train_victim(blobs(), blobs(), 3, replace(FAST, arch="nothing"), 0)

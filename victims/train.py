@@ -20,6 +20,7 @@ from victims.config import Recipe
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_auroc")
 VAL_FRACTION = 0.1
+CHECKS = 16  # how often a victim is measured, at most: measuring each of many epochs would cost as much as training
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class VictimReport:
     """What became of a victim.
 
     Attributes:
-        curve: one mapping an epoch: the METRICS on the clean test images (fractions in [0, 1]), ``val_accuracy`` on a
-            part of its own training images that was kept from it, and ``loss`` on the training images.
+        curve: one mapping for each measured epoch (``epoch``, from 1): the METRICS on the clean test images (fractions in
+            [0, 1]), ``val_accuracy`` on a part of its own training images that was kept from it, and ``loss`` on the
+            training images. All epochs are measured up to CHECKS of them, else CHECKS evenly spread ones and the last.
         images: how many it trained on.
         seconds: wall time.
         model: the trained classifier, in evaluation mode.
@@ -40,7 +42,7 @@ class VictimReport:
     model: nn.Module
 
     def scores(self) -> dict[str, dict[str, float]]:
-        """Each metric at the last epoch, at its own peak, and at the epoch that the kept part would select.
+        """Each metric at the last epoch, at its own peak, and where the kept part would stop, of the measured epochs.
 
         The peak is chosen by the test images, hence an upper bound that no thief can reach knowingly.
         """
@@ -100,9 +102,7 @@ def train_victim(
         model.to(device).to(memory_format=torch.channels_last)
         images, labels = used.images.to(device), used.labels.to(device)
         batches = max(1, len(used) // recipe.batch_size)
-        optimizer = torch.optim.SGD(
-            model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
-        )
+        optimizer = victim_optimizer(model, recipe)
         schedule = make_schedule(optimizer, recipe.epochs * batches, recipe.warmup)
         for epoch in range(recipe.epochs):
             model.train()
@@ -118,11 +118,26 @@ def train_victim(
                 optimizer.step()
                 schedule.step()
                 total += loss.detach()
+            progress()
+            if not measured(epoch + 1, recipe.epochs):
+                continue
             scores = measure(predict(model, test.images, device), test.labels, classes)
             val = (predict(model, kept.images, device).argmax(1) == kept.labels).float().mean().item()
-            curve.append(scores | {"val_accuracy": val, "loss": total.item() / batches})
-            progress()
+            curve.append({"epoch": epoch + 1} | scores | {"val_accuracy": val, "loss": total.item() / batches})
     return VictimReport(curve, len(train), time.perf_counter() - started, model.eval())
+
+
+def measured(epoch: int, epochs: int) -> bool:
+    """Whether a victim is measured after this epoch (from 1): CHECKS times, evenly spread, the last one among them."""
+    return epochs <= CHECKS or epoch * CHECKS // epochs > (epoch - 1) * CHECKS // epochs
+
+
+def victim_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer that a recipe names."""
+    parameters, decay = model.parameters(), recipe.weight_decay
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, recipe.lr, weight_decay=decay)
+    return torch.optim.SGD(parameters, recipe.lr, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov)
 
 
 def predict(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
