@@ -55,4 +55,5 @@ def protect_part(
         class_names=list(data.class_names),
         images=len(images),
     )
-    write_protected(folder, images, trained.protect, about)
+    # the generator gets pixels alone, never a label
+    write_protected(folder, images, lambda part: trained.protect(part.images), about)

@@ -3,7 +3,8 @@
 An augmentation is written as its operations in order, joined by ``+``: ``crop+flip+cutout``; ``none`` is none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -21,6 +22,15 @@ def step_seed(*key: int) -> int:
 def draws(*key: int) -> torch.Generator:
     """A CPU generator for one step's draws, a function of the key alone: (seed, epoch, step, process, …)."""
     return torch.Generator().manual_seed(step_seed(*key))
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seeds torch inside, and leaves the random state outside as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
 
 
 def augment(images: Tensor, operations: str, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -70,6 +71,59 @@ class Entry:
     linf: int
 
 
+@dataclass(frozen=True)
+class Passes:
+    """What fitting a protection cost, in passes through a network for each image that it was fitted on.
+
+    Attributes:
+        forward: forward passes an image, those in training, crafting and checking together.
+        backward: backward passes an image.
+    """
+
+    forward: float = 0.0
+    backward: float = 0.0
+
+
+class Protection(Protocol):
+    """What every protection offers, so that all of them take the same way to disk.
+
+    Attributes:
+        name: under which it is registered.
+        epsilon: largest change of a pixel, in grey levels; 255 for methods that are bounded otherwise (never infinite:
+            JSON has no word for it, and a stored pixel cannot change by more). What they measure is in the manifest.
+        label_free: ``protect`` also works on images that ``fit`` never saw, and looks at no label.
+        passes: cost of ``fit``.
+    """
+
+    name: str
+    epsilon: float
+    label_free: bool
+    passes: Passes
+
+    def fit(
+        self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
+    ) -> None:
+        """Learns, or draws, what ``protect`` needs; global random state is neither read nor changed.
+
+        Args:
+            train: labelled images.
+            classes: number of classes K.
+            seed: decides every random draw.
+            device: of the networks, if there are any.
+            progress: called with the share that is done, in [0, 1], never falling, 1 at the end.
+        """
+
+    def protect(self, images: ImageSet) -> Tensor:
+        """Protected images, uint8 N×C×H×W on the CPU; a function of the image and of ``fit`` alone.
+
+        Args:
+            images: N images; methods that are not label-free read their labels.
+
+        Raises:
+            DataError: the method has no noise for one of these images.
+        """
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Writes a file that is whole or absent under its name, also when the process is killed or the disk is full."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -89,14 +143,14 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def write_protected(
-    folder: Path, clean: ImageSet, protect: Callable[[Tensor], Tensor], about: About, chunk: int = 256
+    folder: Path, clean: ImageSet, protect: Callable[[ImageSet], Tensor], about: About, chunk: int = 256
 ) -> None:
     """Protects images and stores them; goes on where a killed call stopped.
 
     Args:
         folder: made if absent.
-        clean: the images, with their true labels (published as folder names, never given to ``protect``).
-        protect: uint8 B×C×H×W to uint8 B×C×H×W, deterministic.
+        clean: the images, with their true labels, which are published as folder names.
+        protect: B images to uint8 B×C×H×W, deterministic; label-free methods leave the labels alone.
         about: the manifest's first line.
         chunk: images protected at a time.
 
@@ -118,7 +172,7 @@ def write_protected(
     with partial.open("a") as lines:
         for start in range(len(done), len(clean), chunk):
             part = clean.subset(torch.arange(start, min(start + chunk, len(clean))))
-            protected = protect(part.images)
+            protected = protect(part)
             linf = (protected.int() - part.images.int()).abs().flatten(1).amax(1)
             if linf.max() > about.epsilon:
                 raise DataError(

@@ -28,8 +28,9 @@ def clean(channels: int = 3) -> ImageSet:
     return ImageSet(images, torch.arange(20) % 3)
 
 
-def strongest(images: torch.Tensor) -> torch.Tensor:
+def strongest(part: ImageSet) -> torch.Tensor:
     """The largest allowed change everywhere, up and down by turns."""
+    images = part.images
     sign = torch.where(torch.arange(images.shape[-1]) % 2 == 0, 1.0, -1.0)
     return quantise(images, (8 / 255 * sign).expand(images.shape), 8)
 
@@ -53,7 +54,7 @@ def test_files_decode_to_what_was_protected_within_the_bound(tmp_path: Path, cha
     write_protected(tmp_path / "set", source, strongest, ABOUT, chunk=7)
     stored = ProtectedDataset(tmp_path / "set")
     back = stored.load()
-    assert torch.equal(back.images, strongest(source.images))
+    assert torch.equal(back.images, strongest(source))
     assert torch.equal(back.labels, source.labels)
     assert (back.images.int() - source.images.int()).abs().max() == 8
     assert {entry.linf for entry in stored.entries} == {8}
@@ -66,7 +67,7 @@ def test_files_decode_to_what_was_protected_within_the_bound(tmp_path: Path, cha
 
 def test_a_protection_that_breaks_its_bound_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="was changed by 9 grey levels, above ε = 8"):
-        write_protected(tmp_path, clean(), lambda x: (x.int() + 9).clamp(0, 255).to(torch.uint8), ABOUT)
+        write_protected(tmp_path, clean(), lambda x: (x.images.int() + 9).clamp(0, 255).to(torch.uint8), ABOUT)
 
 
 @pytest.mark.parametrize("files", [0, 1, 9, 19])

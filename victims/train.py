@@ -2,16 +2,14 @@
 
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
 
-from datamodules.augment import augment, draws
+from datamodules.augment import augment, draws, own_randomness
 from datamodules.images import ImageSet, to_float
 from datamodules.split import divide
 from gan.classifier import build_classifier
@@ -55,15 +53,6 @@ class VictimReport:
             }
             for metric in METRICS
         }
-
-
-@contextmanager
-def own_randomness(seed: int, device: torch.device) -> Any:
-    """Seeds torch inside, and leaves the random state outside as it was."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
 
 
 def train_victim(

@@ -1,0 +1,63 @@
+"""Options of the baselines, free of torch so that ``--help`` is fast.
+
+Defaults are the published ones, except where the method's own file names a deviation.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from datamodules.config import augment_fault, option
+
+Method = Literal["random", "lsp", "emn"]
+Kind = Literal["sample", "class"]
+
+
+@dataclass
+class RandomConfig:
+    """Random sign noise."""
+
+    kind: Kind = option("sample", "sample: every image its own noise; class: all images of a class the same")
+
+
+@dataclass
+class LspConfig:
+    """Linearly separable perturbations (Yu et al., KDD 2022)."""
+
+    norm: Literal["linf", "l2"] = option("linf", "linf: every pixel at the bound; l2: a radius, as published")
+    block: int = option(8, "side of a block of one colour, in pixels", ge=1)
+    radius: float = option(6.0, "norm=l2: the noise's root mean square, in grey levels", gt=0, le=64)
+    spread: float = option(
+        0.25, "norm=l2: standard deviation of an image's colours from its class's, as a share of these", ge=0
+    )
+
+
+@dataclass
+class EmnConfig:
+    """Error-minimising noise (Huang et al., ICLR 2021)."""
+
+    kind: Kind = option("sample", "sample: every image its own noise; class: all images of a class the same")
+    arch: str = option("narrow", "surrogate: 'narrow' (for CPUs) or any timm model name; published: resnet18")
+    surrogate_steps: int = option(10, "batches that the surrogate learns in a round", ge=1)
+    steps: int = option(20, "gradient steps of the noise in a round", ge=1)
+    step_size: float = option(0.1, "length of such a step, as a share of the bound", gt=0, le=1)
+    stop_error: float = option(0.01, "stop when the surrogate errs on less than this share of protected images", ge=0)
+    rounds: int = option(50, "stop after so many rounds in any case", ge=1)
+    batch_size: int = option(128, "images a step", ge=2)
+    lr: float = option(0.1, "learning rate of the surrogate's sgd", gt=0)
+    momentum: float = option(0.9, "momentum of the surrogate's sgd", ge=0, lt=1)
+    weight_decay: float = option(5e-4, "weight decay of the surrogate", ge=0)
+    clip: float = option(5.0, "largest gradient norm of the surrogate; 0 turns clipping off", ge=0)
+    augment: str = option("none", "augmentation of what the surrogate learns from: operations joined by +")
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        return augment_fault("baselines.emn.augment", self.augment)
+
+
+@dataclass
+class BaselinesConfig:
+    """The options of every baseline."""
+
+    random: RandomConfig = field(default_factory=RandomConfig)
+    lsp: LspConfig = field(default_factory=LspConfig)
+    emn: EmnConfig = field(default_factory=EmnConfig)

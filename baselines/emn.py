@@ -1,0 +1,206 @@
+"""EMN: error-minimising noise, crafted against a surrogate that learns along."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.config import EmnConfig
+from baselines.noise import check_shape, pixel_hashes, protect_by_class, unfitted
+from datamodules.augment import augment, draws, own_randomness
+from datamodules.config import DataError
+from datamodules.images import ImageSet, to_float
+from datamodules.protected import Passes
+from gan.classifier import build_classifier
+from gan.protection import quantise
+
+
+class ErrorMinimising:
+    """Huang et al., "Unlearnable Examples: Making Personal Data Unexploitable", ICLR 2021 (arXiv 2101.04898).
+
+    The noise δ, zero at the start, and a surrogate f_θ minimise the same loss in turns:
+
+        min_θ (1/N) Σ_i min_{‖δ_i‖∞ ≤ ε} ℓ(f_θ(x_i + δ_i), y_i)
+
+    A round: M batches of SGD on θ (batch norm in training mode), then T steps on δ (batch norm in evaluation mode)
+
+        δ_i ← clip_ε(δ_i − α·sign ∇_x ℓ(f_θ(x_i + δ_i), y_i))
+
+    until f_θ errs on less than λ of the protected images, or ``rounds`` are over: ``error`` and ``rounds`` tell which.
+    Published: T = 20, α = ε/10, M = 10, λ = 1 %; SGD 0.1, momentum 0.9, weight decay 5e-4; no augmentation.
+
+    ``kind=sample``: one δ an image, which exists for the images of ``fit`` alone; they are known again by the sha256 of
+    their pixels, and equal images share the noise of the first of them. ``kind=class``: one δ a class, worn by any
+    image of that class and size; its gradient is the sum over all images of the class. Neither is label-free.
+
+    Bound: L∞ at ε rounded down to whole grey levels, in crafting as in what is stored.
+
+    Deviations: the default surrogate is ``narrow``, for CPUs (published: ResNet-18). ``rounds`` bounds the run.
+    Class-wise noise takes its T steps on whole classes; the published program takes them batch by batch. Noise is
+    rounded to grey levels when it is stored, with its sign; the published program drops negative noise there, contrary
+    to the paper. The last, smaller batch of an epoch is spread over the others.
+
+    Memory: all images (uint8) and one float32 noise for each image (or class) on the device. On a CPU, the same seed
+    gives the same noise; on a GPU up to the order of its sums.
+
+    Args:
+        options: of this method.
+        epsilon: bound in grey levels.
+
+    Attributes:
+        rounds: how many it took.
+        error: the surrogate's share of errors on the protected images at the end, in [0, 1].
+    """
+
+    name = "emn"
+    label_free = False
+
+    def __init__(self, options: EmnConfig, epsilon: float) -> None:
+        self.options, self.epsilon, self.passes = options, epsilon, Passes()
+        self.rounds, self.error = 0, 1.0
+        self.noise: Tensor | None = None  # float N×C×H×W, or K×C×H×W, on the CPU
+        self.rows: dict[bytes, int] = {}  # kind=sample: the noise of an image, by the hash of its pixels
+
+    def fit(
+        self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
+    ) -> None:
+        """Crafts the noise; see Protection.
+
+        Raises:
+            DataError: ``kind=class`` and a class without images, which could get no noise.
+            ValueError: the surrogate's architecture is unknown or cannot take these images.
+        """
+        options, by_class = self.options, self.options.kind == "class"
+        empty = (train.labels.bincount(minlength=classes) == 0).nonzero()
+        if by_class and len(empty):
+            raise DataError(f"emn: class {int(empty[0])} has no image to craft its noise on; leave the class out")
+        channels, height, width = train.shape
+        with own_randomness(seed, device), torch.enable_grad():
+            model = build_classifier(options.arch, classes, channels, (height, width))
+            model.to(device).to(memory_format=torch.channels_last)
+            crafting = _Crafting(options, int(self.epsilon), model, train, classes if by_class else len(train), device)
+            for self.rounds in range(1, options.rounds + 1):
+                crafting.train_surrogate(draws(seed, self.rounds))
+                for step in range(options.steps):
+                    crafting.improve_noise()
+                    progress((self.rounds - 1 + (step + 1) / options.steps) / options.rounds)
+                self.error = crafting.error()
+                if self.error < options.stop_error:
+                    break
+        progress(1.0)
+        self.passes = Passes(crafting.forward / len(train), crafting.backward / len(train))
+        self.noise = crafting.noise.cpu()
+        if not by_class:
+            hashes = pixel_hashes(train.images)
+            self.rows = {key: row for row, key in reversed(list(enumerate(hashes)))}
+
+    def protect(self, images: ImageSet) -> Tensor:
+        """Protected images, uint8 N×C×H×W.
+
+        Raises:
+            DataError: images of another shape, or labels of other classes, than it was fitted on; with ``kind=sample``
+                any image that it was not fitted on.
+            RuntimeError: not fitted.
+        """
+        if self.options.kind == "class":
+            return protect_by_class(self.name, self.noise, images, self.epsilon)
+        if self.noise is None:
+            raise unfitted(self.name)
+        channels, height, width = self.noise.shape[1:]
+        check_shape(self.name, (channels, height, width), images)
+        pixels = images.images
+        hashes = pixel_hashes(pixels)
+        for i, key in enumerate(hashes):
+            if key not in self.rows:
+                raise DataError(
+                    f"emn: expected images among the {len(self.noise)} that it was fitted on, found another (image {i} "
+                    f"of these, sha256 {key.hex()[:12]}…); fit on it too, or set baselines.emn.kind=class"
+                )
+        return quantise(pixels, self.noise[[self.rows[key] for key in hashes]], self.epsilon)
+
+
+class _Crafting:
+    """Surrogate and noise while they are made.
+
+    Args:
+        options: of the method.
+        levels: bound in whole grey levels.
+        model: the surrogate, on the device.
+        train: the images.
+        count: how many noises: N, one an image, or K, one a class.
+        device: of everything.
+    """
+
+    def __init__(
+        self, options: EmnConfig, levels: int, model: nn.Module, train: ImageSet, count: int, device: torch.device
+    ) -> None:
+        self.options, self.bound, self.model = options, levels / 255, model
+        self.images, self.labels = train.images.to(device), train.labels.to(device)
+        self.noise = torch.zeros(count, *train.shape, device=device)
+        self.by_class = options.kind == "class"
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
+        )
+        self.parts = torch.arange(len(train), device=device).split(options.batch_size)
+        self.shuffled = self._shuffled()
+        self.forward = self.backward = 0
+
+    def _shuffled(self) -> Iterator[Tensor]:
+        """Endless shuffled batches of rows, epoch after epoch."""
+        count = len(self.images)
+        while True:
+            # equal batches of at least batch_size: no crumb for batch norm to stumble over
+            for rows in torch.randperm(count).tensor_split(max(1, count // self.options.batch_size)):
+                yield rows.to(self.images.device)
+
+    def _worn(self, rows: Tensor) -> Tensor:
+        """The images at ``rows`` (int64 B) with their noise, float B×C×H×W in [0, 1]."""
+        noise = self.noise[self.labels[rows] if self.by_class else rows]
+        worn = (to_float(self.images[rows]) + noise).clamp(0, 1)
+        return worn.contiguous(memory_format=torch.channels_last)
+
+    def train_surrogate(self, generator: torch.Generator) -> None:
+        """M batches of SGD on what a victim would see; the generator draws the augmentation."""
+        self.model.train()
+        for _ in range(self.options.surrogate_steps):
+            rows = next(self.shuffled)
+            batch = augment(self._worn(rows), self.options.augment, generator)
+            loss = F.cross_entropy(self.model(batch), self.labels[rows])
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if self.options.clip:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+            self.optimizer.step()
+            self._count(len(rows), len(rows))
+
+    def improve_noise(self) -> None:
+        """One step of every noise towards a smaller loss; the surrogate stays as it is."""
+        self.model.eval()
+        step = self.options.step_size * self.bound
+        total = torch.zeros_like(self.noise) if self.by_class else None
+        for rows in self.parts:
+            # by the published attack the gradient is that of the clipped image: black and white pixels keep one
+            worn = self._worn(rows).requires_grad_()
+            loss = F.cross_entropy(self.model(worn), self.labels[rows], reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, worn)
+            self._count(len(rows), len(rows))
+            if total is not None:
+                total.index_add_(0, self.labels[rows], gradient)
+                continue
+            clean = to_float(self.images[rows])
+            noise = (self.noise[rows] - step * gradient.sign()).clamp(-self.bound, self.bound)
+            self.noise[rows] = (clean + noise).clamp(0, 1) - clean  # what is clipped away would only slow a return
+        if total is not None:
+            self.noise = (self.noise - step * total.sign()).clamp(-self.bound, self.bound)
+
+    @torch.no_grad()
+    def error(self) -> float:
+        """The surrogate's share of errors on all protected images, in [0, 1]."""
+        self.model.eval()
+        wrong = sum(int((self.model(self._worn(rows)).argmax(1) != self.labels[rows]).sum()) for rows in self.parts)
+        self._count(len(self.images), 0)
+        return wrong / len(self.images)
+
+    def _count(self, forward: int, backward: int) -> None:
+        self.forward, self.backward = self.forward + forward, self.backward + backward

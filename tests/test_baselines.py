@@ -1,0 +1,232 @@
+"""Baselines: bounds after decoding, determinism, what is constant and what differs, and that EMN does what it says."""
+
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.config import BaselinesConfig, EmnConfig, Kind, LspConfig, Method, RandomConfig
+from baselines.emn import ErrorMinimising
+from baselines.lsp import distinct_vertices
+from baselines.registry import make_protection
+from datamodules.config import DataError
+from datamodules.images import ImageSet
+from datamodules.protected import About, ProtectedDataset, Protection, write_protected
+from victims.config import RECIPES
+from victims.train import train_victim
+
+CPU = torch.device("cpu")
+CHEAP = EmnConfig(surrogate_steps=3, steps=3, step_size=0.4, rounds=2, batch_size=16, lr=0.05)
+VARIANTS = {
+    "random sample": ("random", BaselinesConfig()),
+    "random class": ("random", BaselinesConfig(random=RandomConfig(kind="class"))),
+    "lsp linf": ("lsp", BaselinesConfig(lsp=LspConfig(block=4))),
+    "lsp l2": ("lsp", BaselinesConfig(lsp=LspConfig(norm="l2", block=4))),
+    "emn sample": ("emn", BaselinesConfig(emn=CHEAP)),
+    "emn class": ("emn", BaselinesConfig(emn=replace(CHEAP, kind="class"))),
+}
+BY_CLASS = ["random class", "lsp linf", "emn class"]
+
+
+def pictures(count: int = 40, channels: int = 3, low: int = 0, high: int = 256, seed: int = 0) -> ImageSet:
+    """Random pixels, 16 by 10, that say nothing of their class."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(low, high, (count, channels, 16, 10), generator=generator, dtype=torch.uint8)
+    return ImageSet(images, torch.arange(count) % 4)
+
+
+def fitted(variant: str, train: ImageSet, epsilon: float = 8.0, seed: int = 0) -> Protection:
+    name, config = VARIANTS[variant]
+    protection = make_protection(name, config, epsilon)
+    protection.fit(train, 4, seed, CPU, lambda _: None)
+    return protection
+
+
+def change(protection: Protection, images: ImageSet) -> torch.Tensor:
+    return protection.protect(images).int() - images.images.int()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stored_files_decode_within_the_bound(variant: str, channels: int, tmp_path: Path) -> None:
+    source = pictures(channels=channels)
+    protection = fitted(variant, source, 7.5)
+    about = About(protection.name, "", protection.epsilon, 0, "pictures", list("abcd"), len(source))
+    write_protected(tmp_path, source, protection.protect, about, chunk=7)
+    back = ProtectedDataset(tmp_path).load()
+    assert torch.equal(back.images, protection.protect(source))  # chunks decide nothing
+    linf = (back.images.int() - source.images.int()).abs().max()
+    if variant == "lsp l2":
+        assert protection.epsilon == 255
+        assert 7 < linf < 30
+    else:
+        assert protection.epsilon == 7.5
+        assert linf == 7
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_fitting_depends_on_its_seed_alone_and_leaves_randomness_alone(variant: str) -> None:
+    source, found = pictures(), []
+    for outside in (1, 2):
+        torch.manual_seed(outside)
+        np.random.seed(outside)
+        random.seed(outside)
+        before = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+        with torch.no_grad():
+            found.append(fitted(variant, source).protect(source))
+        assert torch.equal(before[0], torch.random.get_rng_state())
+        assert (before[1] == np.random.get_state()[1]).all()
+        assert before[2] == random.getstate()
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], fitted(variant, source, seed=1).protect(source))
+
+
+@pytest.mark.parametrize("variant", BY_CLASS)
+def test_class_wise_noise_is_one_pattern_a_class(variant: str) -> None:
+    train = pictures(low=50, high=200)  # nothing is clipped
+    protection = fitted(variant, train)
+    unseen = pictures(low=50, high=200, seed=1)
+    for images in (train, unseen):
+        noise = change(protection, images)
+        patterns = [noise[images.labels == k] for k in range(4)]
+        assert all((of_class == of_class[0]).all() for of_class in patterns)
+        assert len(torch.stack([of_class[0] for of_class in patterns]).unique(dim=0)) == 4
+    assert torch.equal(change(protection, train)[:4], change(protection, unseen)[:4])
+
+
+@pytest.mark.parametrize("variant", ["random sample", "lsp l2", "emn sample"])
+def test_sample_wise_noise_differs_between_images(variant: str) -> None:
+    train = pictures(low=50, high=200)
+    assert len(change(fitted(variant, train), train).unique(dim=0)) == len(train)
+
+
+@pytest.mark.parametrize("variant", ["random sample", "random class", "lsp linf"])
+def test_sign_noise_is_at_the_bound_everywhere_up_and_down(variant: str) -> None:
+    noise = change(fitted(variant, pictures()), pictures(low=50, high=200))
+    assert set(noise.unique().tolist()) == {-8, 8}
+    assert abs(noise.float().mean()) < 4
+
+
+@pytest.mark.parametrize("kind", ["sample", "class"])
+def test_emn_changes_nearly_every_pixel_up_and_down(kind: str) -> None:
+    train = pictures(low=50, high=200)
+    noise = change(fitted(f"emn {kind}", train), train)
+    assert (noise != 0).float().mean() > 0.9
+    assert (noise > 0).float().mean() > 0.25
+    assert (noise < 0).float().mean() > 0.25
+
+
+def test_label_free_is_what_needs_no_label() -> None:
+    free = {variant for variant in VARIANTS if fitted(variant, pictures()).label_free}
+    assert free == {"random sample"}
+    protection = fitted("random sample", pictures())
+    unseen, other = pictures(seed=1), pictures(seed=1)
+    other.labels = torch.full((40,), -1)
+    assert torch.equal(protection.protect(unseen), protection.protect(other))
+    assert protection.protect(ImageSet(unseen.images[..., :5], other.labels)).shape == (40, 3, 16, 5)
+
+
+def test_lsp_blocks_have_one_colour_and_l2_is_the_radius() -> None:
+    grey = pictures(low=100, high=150)
+    for variant in ("lsp linf", "lsp l2"):
+        noise = change(fitted(variant, grey), grey)
+        assert (noise[..., :4, :4] == noise[..., :1, :1]).all()
+        assert (noise[..., 8:] == noise[..., 8:9, 8:9].repeat(1, 1, 1, 2)).all(1).any()  # cut off at the edge
+    l2 = noise.float().flatten(1).norm(dim=1) / 255
+    assert l2.tolist() == pytest.approx([(3 * 16 * 10) ** 0.5 * 6 / 255] * 40, rel=0.04)  # rounded to grey levels
+    assert len(noise[grey.labels == 0].unique(dim=0)) == 10
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(8, 3), (100, 7), (50, 20)])
+def test_every_class_gets_a_vertex_of_its_own(count: int, dimensions: int) -> None:
+    vertices = distinct_vertices(count, dimensions, torch.Generator().manual_seed(0))
+    assert set(vertices.unique().tolist()) == {-1, 1}
+    assert vertices.unique(dim=0).shape == (count, dimensions)
+
+
+@pytest.mark.parametrize("kind", ["sample", "class"])
+def test_emn_makes_a_fresh_network_learn_the_noise(kind: Kind) -> None:
+    train = pictures(160, channels=1, low=100, high=156)
+    options = EmnConfig(kind, surrogate_steps=10, steps=5, step_size=0.25, rounds=4, batch_size=32)
+    emn = ErrorMinimising(options, 8.0)
+    emn.fit(train, 4, 0, CPU, lambda _: None)
+    assert emn.error < options.stop_error  # steps in the wrong direction would raise it
+    recipe = replace(RECIPES["quick"], epochs=2, lr=0.05, augment="none")
+
+    def loss(images: torch.Tensor) -> float:
+        """Of the second epoch: later, any network knows 160 images by heart."""
+        return train_victim(ImageSet(images, train.labels), train, 4, recipe, 7).curve[-1]["loss"]
+
+    protected = loss(emn.protect(train))
+    assert protected < 0.7 * loss(train.images)
+    control = fitted("random sample", train)
+    assert protected < 0.7 * loss(control.protect(train))  # it is the crafting, not the amplitude
+
+
+def test_emn_stops_when_the_surrogate_makes_no_errors_and_counts_its_passes() -> None:
+    shares: list[float] = []
+    train = pictures(low=50, high=200)
+    emn = ErrorMinimising(replace(CHEAP, stop_error=1.0), 8.0)
+    emn.fit(train, 4, 0, CPU, shares.append)
+    assert emn.rounds == 1  # any error is below 100 %
+    # 3 batches of 20 images, 3 steps of the noise, and one look at the errors
+    assert (emn.passes.forward, emn.passes.backward) == (60 / 40 + 3 + 1, 60 / 40 + 3)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    endless = ErrorMinimising(replace(CHEAP, stop_error=0.0), 8.0)
+    endless.fit(train, 4, 0, CPU, lambda _: None)
+    assert endless.rounds == CHEAP.rounds
+
+
+def test_equal_images_share_their_noise() -> None:
+    train = pictures(low=50, high=200)
+    double = ImageSet(torch.cat([train.images, train.images[:1]]), torch.cat([train.labels, torch.tensor([1])]))
+    noise = change(fitted("emn sample", double), double)
+    assert torch.equal(noise[0], noise[40])
+
+
+def test_what_cannot_be_protected_is_named() -> None:
+    train, unseen = pictures(), pictures(seed=1)
+    mixed = ImageSet(torch.cat([train.images[:3], unseen.images[:1]]), train.labels[:4])
+    with pytest.raises(DataError, match=r"found another \(image 3 of these, .*baselines.emn.kind=class"):
+        fitted("emn sample", train).protect(mixed)
+    for variant in (*BY_CLASS, "lsp l2"):
+        protection = fitted(variant, train)
+        with pytest.raises(DataError, match=r"expected images of 3×16×10.*found 3×10×16"):
+            protection.protect(ImageSet(train.images.transpose(2, 3), train.labels))
+        with pytest.raises(DataError, match="expected labels from 0 to 3, found 4 at image 3"):
+            protection.protect(ImageSet(train.images, torch.arange(40) + 1))
+    for name, config in VARIANTS.values():
+        with pytest.raises(RuntimeError, match="call fit first"):
+            make_protection(name, config, 8).protect(train)
+
+
+def test_what_cannot_be_fitted_is_named() -> None:
+    train = pictures(channels=1)
+    lsp = make_protection("lsp", BaselinesConfig(lsp=LspConfig(block=16)), 8)
+    with pytest.raises(DataError, match=r"baselines.lsp.block: 16 leaves 1 blocks .* too few for 4 classes"):
+        lsp.fit(train, 4, 0, CPU, lambda _: None)
+    emn = make_protection("emn", VARIANTS["emn class"][1], 8)
+    with pytest.raises(DataError, match="class 4 has no image"):
+        emn.fit(train, 5, 0, CPU, lambda _: None)
+    with pytest.raises(ValueError, match="at least 1 grey level"):
+        make_protection("random", BaselinesConfig(), 0.5)
+    with pytest.raises(ValueError, match=r"expected one of random, lsp, emn, found 'enm'"):
+        make_protection("enm", BaselinesConfig(), 8)
+    assert "no augmentation 'crap'" in EmnConfig(augment="crap").faults()[0]
+
+
+def test_every_registered_name_is_its_protections_own() -> None:
+    for name in get_args(Method):
+        assert make_protection(name, BaselinesConfig(), 8.0).name == name
+
+
+def test_options_load_no_torch() -> None:
+    code = "import sys, baselines, baselines.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode == 0
