@@ -1,18 +1,25 @@
 """Export of a trained generator and of the sets that it protects."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from datamodules.base import ImageDataModule
-from datamodules.protected import About, write_protected
+from datamodules.protected import About, write_atomic, write_protected
 from gan.protection import Card, TrainedGenerator, save_generator
 
 # The settings and the part of the data that each protects: the generator's own images, or images it never saw.
 SETTINGS = {"standard": "train", "fast": "unseen"}
 
 
+NAMED = "named.json"
+
+
 class Export:
-    """Writes the generator (.safetensors and card), then each setting's protected set.
+    """Writes the generator (.safetensors and card), each setting's protected set, and the class read from unseen images.
 
     Args:
         folder: the run folder.
@@ -33,7 +40,16 @@ class Export:
         for setting, part in SETTINGS.items():
             if part in data.parts:
                 progress(setting)
+                if setting == "fast":  # before the set: where the set is whole, the names are there
+                    names = trained.name(data.parts[part].images).tolist()
+                    write_atomic(self.folder / NAMED, json.dumps(names).encode())
                 protect_part(self.folder / "protected" / setting, trained, data, part, sha256, card.seed)
+
+
+def read_named(folder: Path) -> Tensor | None:
+    """The class (int64 N) that a run's generator read from each unseen image; None where a method reads none."""
+    path = folder / NAMED
+    return torch.tensor(json.loads(path.read_text())) if path.exists() else None
 
 
 def describe_part(data: ImageDataModule, part: str) -> str:

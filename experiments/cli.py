@@ -14,9 +14,10 @@ classifiers on the protected images to show how far that holds.
 verbs:
   train      train, protect, retrain victims, sum up         confoundergan train data=digits seeds=3
   evaluate   retrain victims on a finished run's files       confoundergan evaluate run=runs/… victim.arch=resnet18
+  grid       compute a table of variants, data, victims      confoundergan grid grid=digits jobs=2
   validate   check data, networks, disk, logger; no training confoundergan validate data=npz data.path=photos.npz
 """
-VERBS = ("train", "evaluate", "validate")
+VERBS = ("train", "evaluate", "validate", "grid")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,6 +80,10 @@ def _run(verb: str, config: Config, given: list[str]) -> int:
                 from experiments.evaluate import evaluate
 
                 evaluate(given)
+            elif verb == "grid":
+                from experiments.grid import grid
+
+                return grid(config)
             else:
                 from experiments.validate import validate
 

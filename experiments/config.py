@@ -16,11 +16,13 @@ from typing import Any, Literal, get_args, get_origin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from baselines.config import BaselinesConfig, Method
 from datamodules.config import DataConfig, option
 from gan.config import GanConfig
 from victims.config import VictimConfig
 
 CONFIGS = files("experiments") / "configs"
+OURS = "confoundergan"
 
 
 class ConfigError(Exception):
@@ -65,9 +67,15 @@ class Config:
     fast_dev_run: bool = option(False, "a few batches of everything, to see that it works; results mean nothing")
     logger: Literal["csv", "wandb"] = option("csv", "metrics.csv always; wandb too, offline without a key")
     project: str = option("confoundergan", "W&B project")
+    grid: str = option("", "grid: name (configs/grid) or file of what to compute")
+    jobs: int = option(0, "grid: processes, each with its share of the cores; 0: one a core", ge=0, le=256)
+    dry_run: bool = option(False, "grid: list what is to be computed, and how long it will take")
+    store: str = option("runs/store", "grid: folder of finished cells, shared by all grids")
     experiment: str = option("", "named experiment: a file of configs/experiment")
+    method: Literal["confoundergan", Method] = option("confoundergan", "protection: ours, or a baseline")
     data: DataConfig = field(default_factory=DataConfig)
     gan: GanConfig = field(default_factory=GanConfig)
+    baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
     victim: VictimConfig = field(default_factory=VictimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
@@ -78,6 +86,8 @@ class Config:
             found.append("run_dir: contradicts resume, which names the folder already; leave run_dir out")
         if self.resume and self.run:
             found.append("run: is read by evaluate, resume by train; give one of them")
+        if self.method != OURS and (self.trainer.devices != 1 or self.trainer.num_nodes != 1):
+            found.append(f"trainer.devices: method={self.method} runs in one process; leave devices and num_nodes at 1")
         return found
 
 

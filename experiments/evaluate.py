@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from omegaconf import OmegaConf
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
-from callbacks.export import SETTINGS, describe_part
+from callbacks.export import SETTINGS, describe_part, read_named
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PictureGrid, plot_curves, save_picture
 from callbacks.retraining import Job, SharedJobs, own_device
@@ -22,7 +21,7 @@ from datamodules.config import DataError
 from datamodules.images import ImageSet
 from datamodules.protected import ProtectedDataset
 from experiments import results
-from experiments.config import Config, ConfigError, compose
+from experiments.config import OURS, Config, ConfigError, compose
 from experiments.data import make_data
 from experiments.folder import RunError, describe, is_main, newest, say, write_json
 from gan.classifier import check_arch
@@ -55,12 +54,8 @@ def evaluate_seed(
     """
     clock, before = time.perf_counter(), sum(seconds.values())
     stored = {}
-    for setting, part in SETTINGS.items():
-        if part in data.parts:
-            protected = ProtectedDataset(run / "protected" / setting)
-            if protected.about.data != describe_part(data, part):
-                raise DataError(f"{protected.folder}: protects other images than those at hand; restore the data")
-            stored[setting] = protected.load()
+    for setting in settings_of(run, data):
+        stored[setting] = stored_set(run, data, setting)
     clean = {setting: data.parts[SETTINGS[setting]] for setting in stored}
     measured: dict[str, Any] = {}
     if is_main():
@@ -102,6 +97,7 @@ def evaluate_seed(
     entry["diagnostics"] = {
         "noise_only": {probe: done[f"probe_{probe}"] for probe in PROBES},
         "swap": {setting: done[setting]["swap"] for setting in stored},
+        "named": named_right(run, data),
     }
     entry["seconds"] = seconds | {"total": before + time.perf_counter() - clock}
     if is_main():
@@ -109,6 +105,38 @@ def evaluate_seed(
         plot_curves(curves, 1 / classes, out / "pictures" / "victims.png")
         write_json(out / "entry.json", entry)
     return entry
+
+
+def settings_of(run: Path, data: ImageDataModule) -> list[str]:
+    """The settings that a run has protected sets for: methods that need labels have none for unseen images."""
+    return [
+        setting
+        for setting, part in SETTINGS.items()
+        if part in data.parts and (setting == "standard" or (run / "protected" / setting).exists())
+    ]
+
+
+def stored_set(run: Path, data: ImageDataModule, setting: str) -> ImageSet:
+    """A setting's protected images, decoded from their files.
+
+    Raises:
+        DataError: the set is missing, damaged, or of other images than those at hand.
+    """
+    protected = ProtectedDataset(run / "protected" / setting)
+    if protected.about.data != describe_part(data, SETTINGS[setting]):
+        raise DataError(f"{protected.folder}: protects other images than those at hand; restore the data")
+    return protected.load()
+
+
+def named_right(run: Path, data: ImageDataModule) -> dict[str, float] | None:
+    """How often the generator names the class of unseen images: accuracy and balanced accuracy; None without any."""
+    names = read_named(run)
+    if names is None:
+        return None
+    labels = data.parts[SETTINGS["fast"]].labels
+    right = (names == labels).float()
+    by_class = torch.stack([right[labels == label].mean() for label in labels.unique()])
+    return {"accuracy": right.mean().item(), "balanced_accuracy": by_class.mean().item()}
 
 
 def summed_up(config: Config, data: ImageDataModule, entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -145,8 +173,10 @@ def evaluate(arguments: list[str]) -> None:
     }
     for seed, folder in seeds.items():
         try:
-            load_generator(folder / "generator.safetensors")
-        except GeneratorFileError as error:
+            if config.method == OURS:
+                load_generator(folder / "generator.safetensors")
+            ProtectedDataset(folder / "protected" / "standard")
+        except (GeneratorFileError, DataError) as error:
             raise RunError(f"run: seed {seed} is not finished ({error}); go on with 'train resume={run}'") from error
     number = 1 + max((int(p.name) for p in (run / "evaluations").glob("*") if p.name.isdigit()), default=0)
     out = run / "evaluations" / str(number)
@@ -180,12 +210,6 @@ def reopen(run: Path, arguments: list[str], allowed: tuple[str, ...], rule: str)
             f"{run / 'config.yaml'}: not readable ({str(error).splitlines()[0]}); start a new run"
         ) from error
     return compose(arguments, base)[0]  # type: ignore[arg-type]
-
-
-def barrier() -> None:
-    """Waits for the other processes, if there are any."""
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
 
 
 def _joined(parts: dict[str, ImageSet]) -> ImageSet:

@@ -104,6 +104,11 @@ def facts(results: dict[str, Any]) -> list[str]:
             for probe in diagnostics["noise_only"]
         )
         + ".",
+        *(
+            [f"Class of unseen images that the generator names right: {percent(diagnostics['named']['accuracy'])}."]
+            if diagnostics.get("named")
+            else []
+        ),
         "Victim answers the noise's label when it sits on another image: "
         + ", ".join(f"{setting} {percent(value)}" for setting, value in diagnostics["swap"].items())
         + ".",

@@ -1,34 +1,21 @@
-"""The verb ``train``: one run a seed — fit, export, measure, retrain victims, sum up."""
+"""The verb ``train``: one run a seed — protect, measure, retrain victims, sum up."""
 
 import logging
 import os
-import time
 import warnings
-from dataclasses import asdict, replace
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import DDPStrategy
-
-from callbacks.export import Export
-from callbacks.seeding import SeedEveryStep
-from callbacks.stopping import StopOnNan, StopOnSignal
-from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
 from experiments.config import Config, ConfigError
 from experiments.data import make_data
-from experiments.evaluate import barrier, evaluate_seed, finish, reopen, summed_up
-from experiments.folder import RunError, choose, describe, is_main, say, versions
-from experiments.logs import log_end, make_loggers
+from experiments.evaluate import evaluate_seed, finish, reopen, summed_up
+from experiments.folder import choose, describe, is_main, say
+from experiments.logs import log_end
+from experiments.methods import protect_seed
 from gan.classifier import check_arch
-from gan.module import ConfounderGAN
-from gan.protection import Card, TrainedGenerator
 
-LAST = "last.ckpt"
 WHERE = ("accelerator", "devices", "num_nodes", "strategy", "log_every")  # may differ when a run goes on
 
 
@@ -75,7 +62,11 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
 
 def check_classifiers(config: Config) -> list[str]:
     """What is wrong with the architectures' names."""
-    named = {"gan.surrogate.arch": config.gan.surrogate.arch, "victim.arch": config.victim.resolved().arch}
+    named = {
+        "gan.surrogate.arch": config.gan.surrogate.arch,
+        "baselines.emn.arch": config.baselines.emn.arch,
+        "victim.arch": config.victim.resolved().arch,
+    }
     return [f"{key}: {fault}" for key, arch in named.items() if (fault := check_arch(arch))]
 
 
@@ -91,99 +82,12 @@ def shortened(config: Config) -> Config:
 
 
 def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -> dict[str, Any]:
-    """One seed: fit the generator, export it and its sets, evaluate. Stages that are done are not done again."""
-    batches = -(-len(data.parts["train"]) // config.data.batch_size)
-    steps = config.trainer.max_epochs * batches
-    module = ConfounderGAN(config.gan, data.classes, data.channels, data.size, steps, seed)
-    trainer = make_trainer(config, data, folder, seed)
-    checkpoint = folder / "checkpoints" / LAST
-    if checkpoint.exists():
-        check_checkpoint(checkpoint, data)
-    trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
-    seconds = {"training": module.seconds}
-    clock = time.perf_counter()
+    """One seed: protect, evaluate. Stages that are done are not done again."""
+    made = protect_seed(config, data, folder, seed)
+    entry = evaluate_seed(config, data, folder, folder, seed, made.seconds, made.device)
     if is_main():
-        card = Card(
-            channels=data.channels,
-            epsilon=config.gan.epsilon,
-            generator=asdict(config.gan.generator),
-            data=config.data.name,
-            fingerprint=data.fingerprints["train"],
-            class_names=list(data.class_names),
-            images=len(data.parts["train"]),
-            size=list(data.size),
-            seed=seed,
-            epochs=config.trainer.max_epochs,
-            versions=versions(),
-        )
-        trained = TrainedGenerator(module.generator.to(trainer.strategy.root_device), config.gan.epsilon)
-        Export(folder).run(trained, card, data, lambda setting: say(f"protecting: {setting}"))
-    barrier()
-    seconds["export"] = time.perf_counter() - clock
-    entry = evaluate_seed(config, data, folder, folder, seed, seconds, trainer.strategy.root_device)
-    if is_main():
-        log_end(trainer.loggers, folder, summed_up(config, data, [entry]))
+        log_end(made.loggers, folder, summed_up(config, data, [entry]))
     return entry
-
-
-def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int) -> pl.Trainer:
-    """Lightning's Trainer with our callbacks and loggers."""
-    options = config.trainer
-    several = options.devices != 1 or options.num_nodes > 1 or "ddp" in options.strategy
-    # three backward passes a batch, each using some of the parameters: plain ddp fails at the second (Lightning
-    # issue 20328). Victims are trained by single processes while others may wait, hence the long timeout.
-    strategy = DDPStrategy(find_unused_parameters=True, timeout=timedelta(days=7)) if several else "auto"
-    watch = Watch(
-        folder,
-        data,
-        replace(config.victim.resolved(), epochs=config.victim.check_epochs),
-        config.victim.check_every,
-        seed,
-    )
-    callbacks: list[pl.Callback] = [
-        SeedEveryStep(seed),
-        StopOnSignal(),
-        StopOnNan(),
-        *([watch] if config.victim.check_every else []),
-        # at whole epochs alone: under manual optimization Lightning miscounts steps and time (its issues 17958, 21699)
-        ModelCheckpoint(
-            folder / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-        ),
-    ]
-    return pl.Trainer(
-        accelerator=options.accelerator,
-        devices=options.devices or "auto",
-        num_nodes=options.num_nodes,
-        strategy=strategy,
-        precision={"fp32": "32-true", "bf16": "bf16-mixed"}[options.precision],  # type: ignore[arg-type]
-        max_epochs=options.max_epochs,
-        limit_train_batches=2 if config.fast_dev_run else None,
-        callbacks=callbacks,
-        logger=make_loggers(config, folder, seed),
-        log_every_n_steps=options.log_every,
-        use_distributed_sampler=False,
-        enable_model_summary=is_main(),
-        default_root_dir=folder,
-    )
-
-
-def check_checkpoint(path: Path, data: ImageDataModule) -> None:
-    """Refuses a checkpoint that is damaged or of other data, before anything is built on it.
-
-    Raises:
-        RunError: it cannot be read.
-        DataError: it was trained on other images.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state = content[type(data).__qualname__]
-        content["state_dict"], content["optimizer_states"], content["loops"]
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(
-            f"{path}: damaged checkpoint ({reason}); delete it to start this seed over with the same command"
-        ) from error
-    data.load_state_dict(state)
 
 
 def quieten() -> None:

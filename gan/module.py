@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from datamodules.images import to_float
+from datamodules.augment import own_randomness
+from datamodules.images import ImageSet, to_float
 from gan.batchnorm import join_batch_norm
 from gan.classifier import build_classifier
 from gan.config import GanConfig, NetworkConfig
@@ -31,8 +32,11 @@ from gan.objectives import (
     views,
 )
 from gan.optim import make_optimizer, make_schedule
+from gan.textures import tints, zone_means
 
-ENCODED = 64  # images that a frozen encoder reads at a time
+ENCODED = 64  # images that an encoder reads at a time
+HEAD_BATCH = 64
+TEMPERATURES = [2 ** (power / 4) for power in range(-4, 13)]  # 1/2 to 8
 
 
 class ConfounderGAN(pl.LightningModule):
@@ -45,7 +49,8 @@ class ConfounderGAN(pl.LightningModule):
     3. G learns to name the class of the image, to make S right and D wrong, and to keep n small.
 
     In the confounder's terms: step 3 makes n a cause of the label association (n → y), adding n makes it a cause of
-    the published image (n → x′). A frozen encoder's features of all training images are computed once, at the start.
+    the published image (n → x′). A frozen encoder's features of all training images are computed once, at the start, and
+    the head learns on them before the game.
 
     Args:
         config: the method's options.
@@ -95,19 +100,69 @@ class ConfounderGAN(pl.LightningModule):
                 (cast(nn.Module, self.generator.encoder) if network is self.generator else network).compile()
 
     def on_fit_start(self) -> None:
-        """Reads all training images with a frozen encoder, each process its share of the chunks."""
-        if not self.generator.encoder.frozen:
+        """What is done once, before the game: tints; with a frozen encoder also features, head and temperature."""
+        generator, trainer = self.generator, self.trainer
+        parts = cast(Any, trainer).datamodule.parts
+        if generator.encoder.frozen:
+            self.features = self.read(parts["train"])
+            generator.standardise(self.features)
+        if trainer.ckpt_path:
+            return  # the checkpoint brings the rest
+        labels = parts["train"].labels
+        if generator.tint_strength.requires_grad:
+            means = torch.cat([zone_means(parts["train"].pixels(rows)) for rows in chunks(len(labels))])
+            generator.tints.copy_(tints(means, labels, self.surrogate_args[1]))
+        if generator.encoder.frozen:
+            self.learn_head(labels.to(self.device))
+            self.calibrate(parts["val"])
+
+    def read(self, images: ImageSet) -> Tensor:
+        """The encoder's features of images, float N×D on the device; each process reads its share of the chunks."""
+        shared = bool(self._trainer) and self.trainer.world_size > 1
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if shared else (0, 1)
+        features = torch.zeros(len(images), self.generator.encoder.width, device=self.device)
+        quiet = bool(os.environ.get("CONFOUNDERGAN_QUIET")) or rank > 0
+        parts = chunks(len(images))
+        with torch.no_grad():
+            for i, rows in enumerate(track(parts, "reading images", disable=quiet, transient=True)):
+                if i % world == rank:
+                    features[rows] = self.generator.encoder(to_float(images.pixels(rows).to(self.device)))
+        if shared:
+            dist.all_reduce(features)
+        return features
+
+    def learn_head(self, labels: Tensor) -> None:
+        """Trains the head alone on the features of all training images: cheap, and the game starts with a code.
+
+        Every process does the same by itself, from the same features.
+        """
+        options, head = self.config.generator, self.generator.head
+        optimizer = torch.optim.AdamW(head.parameters(), options.lr, weight_decay=options.weight_decay)
+        with own_randomness(self.seed, self.device), torch.enable_grad():
+            head.train()
+            for _ in range(options.head_epochs):
+                for rows in torch.randperm(len(labels)).to(self.device).split(HEAD_BATCH):
+                    loss = F.cross_entropy(self.generator.code(self.features[rows]), labels[rows])
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    optimizer.step()
+
+    def calibrate(self, val: ImageSet) -> None:
+        """Chooses the temperature of the code, unless the options name one: the likeliest for images kept from training.
+
+        The noise then says as much about the label as the head knows, and no more (temperature scaling, Guo et al., ICML
+        2017). Called before the game with a frozen encoder, and after it with any.
+        """
+        if self.config.generator.temperature:
             return
-        images, trainer = cast(Any, self.trainer).datamodule.parts["train"], self.trainer
-        chunks = torch.arange(len(images)).split(ENCODED)
-        self.features = torch.zeros(len(images), self.generator.encoder.width, device=self.device)
-        quiet = bool(os.environ.get("CONFOUNDERGAN_QUIET")) or not trainer.is_global_zero
-        for i, rows in enumerate(track(chunks, "reading the training images", disable=quiet, transient=True)):
-            if i % trainer.world_size == trainer.global_rank:
-                self.features[rows] = self.generator.encoder(to_float(images.pixels(rows).to(self.device)))
-        if trainer.world_size > 1:
-            dist.all_reduce(self.features)
-        self.generator.standardise(self.features)
+        training = self.generator.training
+        self.generator.eval()
+        with torch.no_grad():
+            logits = self.generator.code(self.read(val)).float()
+            labels = val.labels.to(logits.device)
+            losses = torch.stack([F.cross_entropy(logits / value, labels) for value in TEMPERATURES])
+            self.generator.temperature.fill_(TEMPERATURES[int(losses.argmin())])
+        self.generator.train(training)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """One optimizer and one schedule for each network, in the order of ``networks``."""
@@ -215,3 +270,8 @@ class ConfounderGAN(pl.LightningModule):
                 fresh = build_classifier(*self.surrogate_args)
             self.surrogate.load_state_dict(fresh.state_dict())
             cast(list[LightningOptimizer], self.optimizers())[-2].optimizer.state.clear()
+
+
+def chunks(count: int) -> tuple[Tensor, ...]:
+    """Row numbers 0 to ``count`` - 1 in pieces that an encoder reads at a time."""
+    return torch.arange(count).split(ENCODED)

@@ -11,63 +11,61 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.config import GeneratorConfig
 from gan.encoder import Encoder, build_encoder
-from gan.textures import textures
+from gan.textures import ZONES, textures, zones
 
 
 class Generator(nn.Module):
     """g: an image gives its noise, n = ε·tanh(g(x)), in one forward pass and without a label.
 
-    The confounder is spelled out: an encoder reads the image, a head names its class softly, and every class has one
-    texture, a small tile repeated over the whole image:
+    The confounder is spelled out: an encoder reads the image, a head names its class softly, and every class has a
+    pattern of its own, a wave (a small tile repeated over the whole image) and a tint of the middle and of the rim:
 
-        n = ε·tanh(Σ_k p_k(x) · s_k · tile_k),  p(x) = softmax(head(encoder(x)) / τ)
+        n = ε·tanh(Σ_k c_k(x) · (w_k · wave_k + t_k · tint_k)),  c(x) = √p(x),  p(x) = softmax(head(encoder(x)) / τ)
 
     so n causes the label association (it is a function of the class that was read) and the published image (it is
-    added). Head and strengths s_k are learned, and the encoder where it is not a pretrained one; the tiles are those of
-    ``gan.textures``.
+    added). With the root, c has length 1: a doubtful image gets as much noise as a sure one, in a mixture from which its
+    odds can be read. Head and strengths w_k, t_k are learned, and the encoder where it is not a pretrained one; waves and
+    tints are those of ``gan.textures``.
 
     Args:
+        options: of the generator.
         encoder: images, float B×C×H×W in [0, 1], to features, float B×D (its ``width`` is D).
         channels: 1 (gray) or 3 (RGB), of the images.
         classes: number of classes K.
         epsilon: the bound ε of the noise, in [0, 1] pixel units (8/255 for eight grey levels).
-        amplitude: share of ε at which the textures start.
-        temperature: τ; above 1 a doubtful image gets a mixture of textures instead of one that may be wrong.
-        hidden: width of the head.
-        dropout: share of the head's inputs that are dropped in training; protecting drops none.
 
     Raises:
-        ValueError: there are more classes than different textures.
+        ValueError: there are more classes than different waves.
     """
 
     tiles: Tensor
+    tints: Tensor
     centre: Tensor
     spread: Tensor
+    temperature: Tensor
 
     def __init__(
-        self,
-        encoder: Encoder,
-        channels: int,
-        classes: int,
-        epsilon: float,
-        amplitude: float = 0.75,
-        temperature: float = 2.0,
-        hidden: int = 512,
-        dropout: float = 0.3,
+        self, options: GeneratorConfig, encoder: Encoder, channels: int, classes: int, epsilon: float
     ) -> None:
         super().__init__()
-        self.encoder, self.epsilon, self.temperature = encoder, epsilon, temperature
+        self.encoder, self.epsilon, self.root = encoder, epsilon, options.mixing == "root"
         self.register_buffer("centre", torch.zeros(encoder.width))
         self.register_buffer("spread", torch.ones(encoder.width))
+        self.register_buffer("temperature", torch.tensor(options.temperature or 1.0))
         self.head = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(encoder.width, hidden),
+            nn.Dropout(options.dropout),
+            nn.Linear(encoder.width, options.hidden),
             nn.SiLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, classes),
+            nn.Dropout(options.dropout),
+            nn.Linear(options.hidden, classes),
         )
         self.register_buffer("tiles", textures(classes, channels))
-        self.strength = nn.Parameter(torch.full((classes,), math.atanh(amplitude)))
+        self.register_buffer("tints", torch.zeros(classes, ZONES, channels))
+        # what starts at nothing stays at nothing
+        self.wave_strength, self.tint_strength = (
+            nn.Parameter(torch.full((classes,), math.atanh(share)), requires_grad=share > 0)
+            for share in (options.waves, options.tints)
+        )
 
     def standardise(self, features: Tensor) -> None:
         """Learns centre and spread of each feature, for a frozen encoder, from all training images, float N×D."""
@@ -80,11 +78,19 @@ class Generator(nn.Module):
 
     def noise(self, code: Tensor, size: tuple[int, int]) -> Tensor:
         """The noise n, float B×C×H×W in [-ε, ε], that a code (float B×K) gives images of that height and width."""
-        mixture = (code.float() / self.temperature).softmax(1) * self.strength
+        shares = (code.float() / self.temperature).softmax(1)
+        if self.root:
+            shares = shares.clamp_min(1e-12).sqrt()  # the root's slope at 0 is infinite
         # products and sums stay in float32 under bf16 too, whose steps near ε are coarse
-        one = (mixture[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
+        one = ((shares * self.wave_strength)[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
         repeats = [-(-length // side) for length, side in zip(size, one.shape[-2:], strict=True)]
-        return self.epsilon * torch.tanh(one).repeat(1, 1, *repeats)[..., : size[0], : size[1]]
+        pattern = one.repeat(1, 1, *repeats)[..., : size[0], : size[1]]
+        if self.tint_strength.requires_grad:
+            colours = ((shares * self.tint_strength)[..., None] * self.tints.flatten(1)).sum(1)
+            masks = zones(size).to(colours.device)
+            for colour, mask in zip(colours.unflatten(1, self.tints.shape[1:]).unbind(1), masks, strict=True):
+                pattern = pattern + colour[..., None, None] * mask
+        return self.epsilon * torch.tanh(pattern)
 
     def forward(self, images: Tensor) -> Tensor:
         """Noise for images.
@@ -111,17 +117,7 @@ def build_generator(
         epsilon: the bound in [0, 1] pixel units.
         load: read a pretrained encoder's weights; without it they come with the generator's file.
     """
-    encoder = build_encoder(options, channels, load)
-    return Generator(
-        encoder,
-        channels,
-        classes,
-        epsilon,
-        options.amplitude,
-        options.temperature,
-        options.hidden,
-        options.dropout,
-    )
+    return Generator(options, build_encoder(options, channels, load), channels, classes, epsilon)
 
 
 class Discriminator(nn.Module):

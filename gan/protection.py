@@ -11,11 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from datamodules.images import to_float
 from datamodules.protected import write_atomic
 from gan.config import GeneratorConfig
 from gan.networks import Generator, build_generator
 
-FORMAT = 2
+FORMAT = 3
 
 
 class GeneratorFileError(Exception):
@@ -88,9 +89,16 @@ class TrainedGenerator:
         device = next(self.generator.parameters()).device
         protected = []
         for part in images.split(chunk):
-            noise = self.generator(part.to(device).float() / 255)
+            noise = self.generator(to_float(part.to(device)))
             protected.append(quantise(part.to(device), noise, self.epsilon).cpu())
         return torch.cat(protected)
+
+    @torch.no_grad()
+    def name(self, images: Tensor, chunk: int = 256) -> Tensor:
+        """The class, int64 N on the CPU, that the generator reads from images, uint8 N×C×H×W, and spells in noise."""
+        device = next(self.generator.parameters()).device
+        read = [self.generator.code(self.generator.encoder(to_float(part.to(device)))) for part in images.split(chunk)]
+        return torch.cat(read).argmax(1).cpu()
 
 
 def save_generator(path: Path, generator: Generator, card: Card) -> str:

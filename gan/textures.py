@@ -1,20 +1,26 @@
-"""The classes' textures: waves near the finest that pixels can hold, each with its own pattern of channel signs.
+"""The classes' patterns: waves near the finest that pixels can hold, and tints of the middle and of the rim.
 
-Why these and no learned ones: a victim that crops at random meets a texture in every phase, so all that a filter and a
+Why waves and no learned ones: a victim that crops at random meets a texture in every phase, so all that a filter and a
 mean can read of it is the energy in a narrow band, best where pictures have least: near the Nyquist frequency. Textures
 that the reading loss was free to choose became constant shifts of colour; whether victims read those better or worse
-depends on the images and is open (docs/METHOD.md).
+depends on the images (docs/METHOD.md). Why tints: the mean response of a fresh network's filters moves with the noise
+itself there, and with its square for waves, so a tint is read sooner, though never as surely: pictures have tints too.
 """
 
+import itertools
 import math
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 LOWEST = 3 / 8  # cycles a pixel along one axis; 1/2 is the Nyquist frequency
 COLOURS = {1: ((1,),), 3: ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1))}  # a common sign is a shift by half a period
 PHASE = 0.6  # radians; no pixel then falls on a zero of a wave
 LARGEST = 64  # pixels a side of a tile
+ZONES = 2  # the middle and the rim, of about equal areas
+MIDDLE = 0.8  # radius of the middle, in halves of the sides
+ROUNDING = 4.0  # grey levels squared added to the variance of a zone's mean, so that none counts as exactly known
 
 
 def textures(classes: int, channels: int) -> Tensor:
@@ -56,3 +62,57 @@ def frequencies(side: int) -> list[tuple[int, int]]:
     finest = range(side // 2 + 1)
     found = [(down, right) for down in finest for right in finest if max(down, right) >= LOWEST * side]
     return sorted(found, key=lambda wave: (-(wave[0] ** 2 + wave[1] ** 2), wave))
+
+
+def zones(size: tuple[int, int]) -> Tensor:
+    """The middle (an ellipse) and the rim of an image, float ZONES×H×W of 0 and 1 that add up to 1.
+
+    Flips leave them as they are, and crops of an eighth of the side nearly.
+    """
+    down, right = (torch.linspace(-1, 1, length) for length in size)
+    middle = (down[:, None].square() + right.square() < MIDDLE**2).float()
+    return torch.stack([middle, 1 - middle])
+
+
+def zone_means(images: Tensor) -> Tensor:
+    """Mean colour of each zone, float N×(ZONES·C) in grey levels, of images, uint8 N×C×H×W."""
+    masks = zones((images.shape[-2], images.shape[-1]))
+    pixels = images.float()
+    return torch.cat([(pixels * mask).sum((2, 3)) / mask.sum().clamp_min(1) for mask in masks], 1)
+
+
+def tints(means: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """A tint a class and zone: far apart for a reader of zone means, and against the grain of the pictures.
+
+    From the corners of the colour cube (a finer grid where there are too few), the K that lie farthest apart are chosen
+    one by one, by the Mahalanobis distance of the training images' zone means. Each class then gets the one that its own
+    pictures resemble least (an optimal assignment), so that the colours a clean image has by nature speak for another
+    class. Our design.
+
+    Args:
+        means: of ``zone_means``, of the training images.
+        labels: int64 N.
+        classes: number of classes K.
+
+    Returns:
+        float K×ZONES×C in [-1, 1].
+    """
+    length = means.shape[1]
+    levels = 2
+    while levels**length < classes:
+        levels += 1
+    corners = torch.tensor(list(itertools.product(torch.linspace(-1, 1, levels).tolist(), repeat=length)))
+    precision = torch.linalg.inv(torch.cov(means.T) + ROUNDING * torch.eye(length))
+
+    def distance(point: Tensor) -> Tensor:
+        return torch.einsum("nd,de,ne->n", corners - point, precision, corners - point)
+
+    chosen = [int(distance(torch.zeros(length)).argmax())]
+    nearest = distance(corners[chosen[0]])
+    while len(chosen) < classes:
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, distance(corners[chosen[-1]]))
+    own = torch.stack([means[labels == k].mean(0) for k in range(classes)])
+    resemblance = (own - own.mean(0)) @ precision @ corners[chosen].T
+    _, places = linear_sum_assignment(resemblance.numpy())
+    return corners[chosen][torch.as_tensor(places)].reshape(classes, ZONES, -1)

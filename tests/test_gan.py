@@ -19,7 +19,7 @@ from torch import nn
 
 from datamodules.base import ImageDataModule
 from datamodules.config import DataConfig
-from datamodules.images import to_float
+from datamodules.images import ImageSet, to_float
 from datamodules.source import Listing
 from experiments.config import Config, compose
 from gan import module as module_file
@@ -30,7 +30,7 @@ from gan.module import ConfounderGAN
 from gan.networks import Discriminator, Generator, build_generator
 from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, norm_penalty, psnr, reading_loss, views
 from gan.optim import make_optimizer, make_schedule
-from gan.textures import frequencies, textures
+from gan.textures import frequencies, textures, tints, zone_means, zones
 
 EPSILON = 8 / 255
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "imagenette_224_2500.zip"
@@ -85,7 +85,7 @@ def make(channels: int = 3, classes: int = 3, **options: Any) -> Generator:
 def test_noise_has_the_images_shape_and_keeps_the_bound(channels: int, size: tuple[int, int]) -> None:
     generator = make(channels)
     with torch.no_grad():
-        generator.strength.mul_(1000)  # saturated: the bound must hold there too
+        generator.wave_strength.mul_(1000)  # saturated: the bound must hold there too
         noise = generator(torch.rand(2, channels, *size))
     assert noise.shape == (2, channels, *size)
     assert noise.abs().max() <= EPSILON
@@ -95,7 +95,7 @@ def test_noise_has_the_images_shape_and_keeps_the_bound(channels: int, size: tup
 def test_bound_holds_under_bf16() -> None:
     generator = make()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        generator.strength.mul_(1000)
+        generator.wave_strength.mul_(1000)
         noise = generator(torch.rand(2, 3, 16, 16))
     assert noise.dtype == torch.float32
     assert noise.abs().max() <= EPSILON
@@ -122,7 +122,7 @@ def test_every_pixel_of_the_image_matters() -> None:
 
 
 def test_noise_is_the_class_texture_repeated() -> None:
-    generator = make(3, amplitude=0.75)
+    generator = make(3, waves=0.75)
     sure = 100 * torch.eye(3)
     noise = generator.noise(sure, (10, 7))
     assert torch.allclose(noise.abs(), torch.full_like(noise, 0.75 * EPSILON), atol=1e-6)
@@ -155,13 +155,66 @@ def test_more_classes_than_textures() -> None:
 
 
 def test_a_doubtful_code_mixes_textures() -> None:
-    generator = make(3, temperature=2.0)
-    doubt = generator.noise(torch.tensor([[5.0, 5.0, -50.0]]), (4, 4))
-    strength = math.atanh(0.75)
-    mixed = EPSILON * torch.tanh(strength * (generator.tiles[0] + generator.tiles[1]) / 2)
-    assert torch.allclose(doubt[0], mixed.repeat(1, 2, 2), atol=1e-6)
-    cold, warm = (make(3, temperature=t).noise(torch.tensor([[1.0, 0.0, 0.0]]), (4, 4)) for t in (0.1, 10.0))
-    assert cold.abs().mean() > warm.abs().mean()
+    for mixing, share in (("linear", 1 / 2), ("root", 2**-0.5)):
+        generator = make(3, temperature=2.0, mixing=mixing)
+        doubt = generator.noise(torch.tensor([[5.0, 5.0, -50.0]]), (4, 4))
+        mixed = EPSILON * torch.tanh(math.atanh(0.75) * (generator.tiles[0] + generator.tiles[1]) * share)
+        assert torch.allclose(doubt[0], mixed.repeat(1, 2, 2), atol=1e-6)
+    code = torch.tensor([[1.0, 0.0, 0.0]])
+    cold, warm = (make(3, temperature=t, mixing="linear").noise(code, (4, 4)).abs().mean() for t in (0.1, 10.0))
+    assert cold > warm
+
+
+def test_zones_share_the_image_and_survive_flips() -> None:
+    for size in ((64, 64), (32, 48), (7, 5)):
+        masks = zones(size)
+        assert torch.equal(masks.sum(0), torch.ones(size))
+        assert torch.equal(masks, masks.flip(1))
+        assert torch.equal(masks, masks.flip(2))
+    assert 0.4 < zones((64, 64))[0].mean() < 0.6
+    image = (zones((32, 32))[0] * 100 + zones((32, 32))[1] * 30)[None, None].to(torch.uint8)
+    assert torch.allclose(zone_means(image), torch.tensor([[100.0, 30.0]]))
+
+
+@pytest.mark.parametrize(("channels", "classes"), [(1, 3), (1, 10), (3, 2), (3, 8), (3, 70)])
+def test_tints_differ_and_speak_against_their_class(channels: int, classes: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(40 * classes) % classes
+    centres = 40 * torch.rand(classes, 2 * channels, generator=random)
+    means = 100 + centres[labels] + 5 * torch.randn(len(labels), 2 * channels, generator=random)
+    found = tints(means, labels, classes)
+    assert found.shape == (classes, 2, channels)
+    assert found.abs().max() == 1
+    assert len(found.flatten(1).unique(dim=0)) == classes
+    precision = torch.linalg.inv(torch.cov(means.T))
+    own = (centres - centres.mean(0)) @ precision @ found.flatten(1).T
+    assert own.diagonal().mean() < own.mean(), "a class's tint resembles its own pictures less than others'"
+
+
+def test_tints_are_seen_only_where_asked_for() -> None:
+    plain, tinted = make(3), make(3, tints=0.5)
+    for generator in (plain, tinted):
+        generator.tints.copy_(torch.ones(3, 2, 3))
+    code = 100 * torch.eye(3)[:1]
+    assert torch.allclose(plain.noise(code, (8, 8)).mean((2, 3)), torch.zeros(1, 3), atol=1e-6)
+    assert tinted.noise(code, (8, 8)).mean() > 0.1 * EPSILON
+
+
+def test_the_temperature_is_the_likeliest() -> None:
+    """Logits that are right half the time and always sure of it ask for a high temperature; sound ones for 1."""
+    images = ImageSet(torch.randint(0, 256, (200, 1, 16, 16), dtype=torch.uint8), torch.arange(200) % 2)
+    config = GanConfig(gan_loss="none", generator=GeneratorConfig(encoder="conv", width=8, hidden=16))
+    module = ConfounderGAN(config, 2, 1, (16, 16), 1, 0)
+    sure = torch.tensor([[6.0, 0.0]]).expand(200, 2)
+    module.generator.code = lambda features: sure  # type: ignore[method-assign]
+    module.calibrate(images)
+    assert module.generator.temperature == 8
+    right = torch.where(images.labels[:, None] == torch.arange(2), 1.0, -1.0)
+    wrong = (torch.arange(200) % 5 < 1)[:, None]  # right four times in five, and odds of four to one
+    sound = torch.where(wrong, -right, right) * (math.log(4) / 2)
+    module.generator.code = lambda features: sound  # type: ignore[method-assign]
+    module.calibrate(images)
+    assert module.generator.temperature == 1
 
 
 def test_the_pretrained_encoder_is_frozen_and_tells_pictures_apart() -> None:
@@ -172,7 +225,7 @@ def test_the_pretrained_encoder_is_frozen_and_tells_pictures_apart() -> None:
     trained = sum(
         p.numel() for group in make_optimizer(generator, NetworkConfig()).param_groups for p in group["params"]
     )
-    assert trained == sum(p.numel() for p in [*generator.head.parameters(), generator.strength])
+    assert trained == sum(p.numel() for p in [*generator.head.parameters(), generator.wave_strength])
     images = torch.stack([torch.rand(3, 40, 40), torch.zeros(3, 40, 40), torch.ones(3, 40, 40)])
     features = generator.encoder(images)
     assert features.shape == (3, generator.encoder.width)

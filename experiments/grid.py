@@ -1,0 +1,405 @@
+"""The verb ``grid``: variants × data sets × seeds × victims, one cell after another, each computed once, ever.
+
+A grid is a YAML file in ``configs/grid`` (or any path), with these keys:
+
+* ``about``: what is asked, and what is expected (one paragraph);
+* ``data``: name of a row's data set → the ``key=value`` pairs that differ from the defaults, among them ``data``;
+* ``variants``: name → ``key=value`` pairs of the protection;
+* ``victims``: name → ``key=value`` pairs below ``victim.``;
+* ``settings``: some of SETTINGS_ALL;
+* ``seeds``: list of seeds;
+* ``measured_on``: ``test``, or ``rest``: every training image that the victim does not train on, clean. Whatever is chosen
+  by a grid is chosen on ``rest``.
+
+A cell is either a protection (fitted, its sets stored in ``<store>/<key>``) or a victim. Its key is a hash of all that
+decides its result, so cells are shared between grids, and a changed option makes a new cell. Each finished cell is one
+JSON file in the store, whole or absent: after ``kill -9`` the same command goes on. ``cells.jsonl`` in the grid's own
+folder holds the finished rows, which count as computed as well: committed rows need not be computed again.
+"""
+
+import hashlib
+import json
+import os
+import threading
+import time
+import traceback
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from baselines.registry import make_protection
+from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
+from callbacks.export import SETTINGS, read_named
+from callbacks.imperceptibility import Imperceptibility
+from callbacks.retraining import own_device
+from datamodules.base import ImageDataModule
+from datamodules.images import ImageSet
+from datamodules.protected import write_atomic
+from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leaves, near
+from experiments.data import make_data
+from experiments.evaluate import named_right, settings_of, stored_set
+from experiments.folder import environment, say, write_json
+from experiments.methods import protect_seed
+from experiments.train import check_classifiers, quieten
+from victims.train import train_victim
+
+VERSION = 1  # part of every key; raised when the same options come to mean something else
+# clean: part A; standard: A protected; clean_fast: part B; fast: B protected; misnamed: the unprotected images of B whose
+# class the generator names wrongly, which is what a thief could learn from if the noise of the others said nothing
+SETTINGS_ALL = ("clean", "standard", "clean_fast", "fast", "misnamed")
+PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "unseen", "misnamed": "unseen"}
+CELLS = "cells.jsonl"
+KEYS = {"about", "data", "variants", "victims", "settings", "seeds", "measured_on"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to compute.
+
+    Attributes:
+        key: hash of all that decides the result.
+        place: where it stands in the grid: data, variant, setting, victim, seed (what does not apply is left out).
+        config: of the run it belongs to.
+        measured_on: ``test`` or ``rest``.
+        needs: key of the protection that it reads; empty for none, or for a protection itself.
+        cost: expected work, in pixels that pass through a victim.
+    """
+
+    key: str
+    place: dict[str, Any]
+    config: Config
+    measured_on: str
+    needs: str
+    cost: float
+
+    @property
+    def is_victim(self) -> bool:
+        return "victim" in self.place
+
+
+def grid(config: Config) -> int:
+    """Computes a grid's missing cells and writes rows, table and plots.
+
+    Args:
+        config: ``grid`` names the grid; ``jobs``, ``dry_run``, ``store`` and ``run_dir`` count, all else is in the grid.
+
+    Returns:
+        0, or 1 when a cell failed (its row says why, and the next call tries it again).
+
+    Raises:
+        ConfigError: the grid's file is unusable.
+        DataError: a data set is.
+    """
+    from experiments.grid_report import write_report  # matplotlib
+
+    quieten()
+    spec = read_grid(config.grid)
+    name = Path(config.grid).stem
+    folder, store = Path(config.run_dir or f"runs/grids/{name}"), Path(config.store)
+    cells = cells_of(spec, config.grid)
+    known = known_rows(folder, store)
+    missing = [cell for cell in cells if "error" in known.get(cell.key, {"error": ""})]
+    work = sum(cell.cost for cell in missing)
+    victims = sum(cell.is_victim for cell in cells)
+    say(f"grid {name}: {len(cells)} cells ({victims} victims), {len(cells) - len(missing)} done, {len(missing)} to do")
+    if config.dry_run:
+        for cell in missing:
+            say("  " + ", ".join(f"{k}={v}" for k, v in cell.place.items()))
+        say(f"about {estimate(known, missing, work)}")
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    store.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(store / ".lock", timeout=0):
+            compute(missing, known, store, folder, config.jobs or os.cpu_count() or 1)
+    except Timeout as error:
+        raise ConfigError([f"store: {store} is in use by another grid; wait for it, or give store=<folder>"]) from error
+    rows = [known[cell.key] | {"place": cell.place} for cell in cells if cell.key in known]
+    write_report(folder, name, spec, rows)
+    failed = [row for row in rows if "error" in row]
+    for row in failed:
+        say(f"failed: {', '.join(f'{k}={v}' for k, v in row['place'].items())}: {row['error']}")
+    return 1 if failed else 0
+
+
+def read_grid(name: str) -> dict[str, Any]:
+    """A grid's content, by the name of a shipped one or by its path.
+
+    Raises:
+        ConfigError: no such file, or not laid out as this module says.
+    """
+    shipped = sorted(f.name.removesuffix(".yaml") for f in (CONFIGS / "grid").iterdir() if f.name.endswith(".yaml"))
+    if not name:
+        raise ConfigError([f"grid: which one? give grid=<name or file>; shipped: {', '.join(shipped)}"])
+    source = CONFIGS / "grid" / f"{name}.yaml" if name in shipped else Path(name)
+    if not source.is_file():
+        raise ConfigError([f"grid: no grid {name!r}{near(name, shipped)}; shipped: {', '.join(shipped)}"])
+    try:
+        spec: Any = OmegaConf.to_container(OmegaConf.create(source.read_text()), resolve=True)
+    except Exception as error:
+        raise ConfigError([f"grid: {name} is no readable YAML ({str(error).splitlines()[0]})"]) from error
+    if not isinstance(spec, dict) or set(spec) != KEYS:
+        found = ", ".join(map(str, spec)) if isinstance(spec, dict) else type(spec).__name__
+        raise ConfigError([f"grid: {name} needs exactly the keys {', '.join(sorted(KEYS))}; found {found}"])
+    faults = [f"grid: {name}: no setting {s!r}; known: {', '.join(SETTINGS_ALL)}" for s in spec["settings"] if s not in PART]
+    if spec["measured_on"] not in ("test", "rest"):
+        faults.append(f"grid: {name}: measured_on is test or rest, found {spec['measured_on']!r}")
+    faults += [
+        f"grid: {name}: {section} is a list of names, each with its options, and not empty"
+        for section in ("data", "variants", "victims")
+        if not isinstance(spec[section], dict) or not spec[section]
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return spec
+
+
+def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
+    """All cells of a grid, protections before the victims that read them.
+
+    Raises:
+        ConfigError: options of a variant, a victim or a data set are unknown or contradict each other.
+        DataError: a data set cannot be read.
+    """
+    found: dict[str, Cell] = {}
+    on = spec["measured_on"]
+    for data_name, data_options in spec["data"].items():
+        for variant, options in spec["variants"].items():
+            for victim, victim_options in spec["victims"].items():
+                merged = _pairs(data_options) | _pairs(options) | _pairs(victim_options)
+                try:
+                    config, _ = compose([f"{key}={value}" for key, value in merged.items()])
+                    if faults := check_classifiers(config):
+                        raise ConfigError(faults)
+                except ConfigError as error:
+                    where = f"grid {name}: {data_name}, {variant}, {victim}"
+                    raise ConfigError([f"{where}: {fault}" for fault in error.faults]) from error
+                data = _data(config)
+                for seed in spec["seeds"]:
+                    place = {"data": data_name, "variant": variant, "seed": seed}
+                    for cell in _cells(config, data, place, victim, spec["settings"], on):
+                        found.setdefault(cell.key, cell)
+    return list(found.values())
+
+
+def _pairs(options: Any) -> dict[str, Any]:
+    return dict(leaves(options or {}))
+
+
+def _cells(
+    config: Config, data: ImageDataModule, place: dict[str, Any], victim: str, settings: list[str], on: str
+) -> list[Cell]:
+    seed, recipe = place["seed"], config.victim.resolved()
+    prints = {part: data.fingerprints[part] for part in data.parts}
+    protection = {"config": _deciding(config), "data": prints, "seed": seed}
+    own = _key("protection", protection)
+    pixels = data.size[0] * data.size[1]
+    cells = []
+    if set(settings) - {"clean", "clean_fast"}:
+        cost = 2.0 * len(data.parts["train"]) * config.trainer.max_epochs * pixels
+        cells.append(Cell(own, place, config, on, "", cost))
+    label_free = (
+        config.method == OURS or make_protection(config.method, config.baselines, config.gan.epsilon).label_free
+    )
+    for setting in settings:
+        needs = "" if setting.startswith("clean") else own
+        if PART[setting] not in data.parts or (setting == "fast" and not label_free):
+            continue
+        if setting == "misnamed" and config.method != OURS:
+            continue
+        key = _key("victim", {"recipe": asdict(recipe), "needs": needs, "setting": setting, "on": on, "data": prints, "seed": seed})
+        here = {**place, "setting": setting, "victim": victim}
+        if not needs:
+            here = {k: v for k, v in here.items() if k != "variant"}
+        share = 0.3 if setting == "misnamed" else 1.0
+        cost = share * len(data.parts[PART[setting]]) * recipe.epochs * pixels
+        cells.append(Cell(key, here, config, on, needs, cost))
+    return cells
+
+
+def _deciding(config: Config) -> dict[str, Any]:
+    """What decides a protection: not the victims, nor where and how things are written."""
+    tree = asdict(config)
+    kept = {"gan": tree["gan"], "epochs": config.trainer.max_epochs, "batch": config.data.batch_size}
+    if config.method != OURS:
+        kept = {config.method: tree["baselines"][config.method], "epsilon": config.gan.epsilon}
+    return {"method": config.method, "precision": config.trainer.precision} | kept
+
+
+def _key(kind: str, content: dict[str, Any]) -> str:
+    text = json.dumps({"version": VERSION, "kind": kind, **content}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@lru_cache(maxsize=4)
+def _data_of(text: str) -> ImageDataModule:
+    return make_data(compose([], json.loads(text))[0])
+
+
+def _data(config: Config) -> ImageDataModule:
+    """The data set that a configuration names, read once a process."""
+    return _data_of(json.dumps({"data": asdict(config.data)}))
+
+
+def known_rows(folder: Path, store: Path) -> dict[str, dict[str, Any]]:
+    """Finished rows by key, of the grid's own folder and of the store."""
+    rows = {}
+    if (folder / CELLS).exists():
+        rows = {row["key"]: row for row in map(json.loads, (folder / CELLS).read_text().splitlines())}
+    for path in store.glob("*.json"):
+        rows[path.stem] = json.loads(path.read_text())
+    return rows
+
+
+def estimate(known: dict[str, dict[str, Any]], missing: list[Cell], work: float) -> str:
+    """How long the missing cells will take one after another, by what finished ones took; in words."""
+    paid = [(row["seconds"], row["cost"]) for row in known.values() if row.get("cost")]
+    if not paid:
+        return f"{len(missing)} cells; how long is known after the first"
+    rate = sum(s for s, _ in paid) / sum(c for _, c in paid)
+    return f"{work * rate / 60:.0f} minutes of one process"
+
+
+def compute(
+    missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, folder: Path, jobs: int
+) -> None:
+    """Computes cells in ``jobs`` processes; rows go to ``known``, the store and the grid's folder as they finish."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    todo = {cell.key for cell in missing if not cell.is_victim}
+    # a protection whose row is known by name alone must be made again for the victims that read its files
+    waiting = sorted(missing, key=lambda cell: (cell.is_victim, -cell.cost))
+    with (
+        Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[cells]} cells"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            disable=bool(os.environ.get("CONFOUNDERGAN_QUIET")),
+        ) as bar,
+        ProcessPoolExecutor(jobs, get_context("spawn"), partial(_start, os.getpid(), threads)) as pool,
+    ):
+        task = bar.add_task("grid", total=sum(cell.cost for cell in missing), cells=f"0/{len(missing)}")
+        running: dict[Future[dict[str, Any]], Cell] = {}
+        done = 0
+        while waiting or running:
+            ready = [cell for cell in waiting if cell.needs not in todo]
+            for cell in ready[: jobs - len(running)]:
+                waiting.remove(cell)
+                running[pool.submit(run_cell, cell, store)] = cell
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                cell = running.pop(future)
+                todo.discard(cell.key)
+                row = future.result()
+                known[cell.key] = row
+                done += 1
+                with (folder / CELLS).open("a") as lines:
+                    lines.write(json.dumps(row) + "\n")
+                bar.update(task, advance=cell.cost, cells=f"{done}/{len(missing)}")
+                shown = row.get("error") or f"{row['seconds']:.0f} s"
+                bar.console.print(f"{', '.join(str(v) for v in cell.place.values())}: {shown}", highlight=False)
+
+
+def _start(parent: int, threads: int) -> None:
+    """A process of the pool: its share of the cores, quiet, and gone when its parent is."""
+    torch.set_num_threads(threads)
+    os.environ["CONFOUNDERGAN_QUIET"] = "1"
+    quieten()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_cell(cell: Cell, store: Path) -> dict[str, Any]:
+    """Computes one cell and stores its row; a failure is a row that says why."""
+    started = time.perf_counter()
+    row: dict[str, Any] = {"key": cell.key, "place": cell.place, "cost": cell.cost, "needs": cell.needs}
+    try:
+        row |= _victim(cell, store) if cell.is_victim else _protection(cell, store)
+    except Exception as error:
+        row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        row["traceback"] = traceback.format_exc()
+        return row
+    where = environment()
+    row |= {"seconds": time.perf_counter() - started, "device": where["device"], "versions": where["versions"], "git": where["git"]}
+    write_atomic(store / f"{cell.key}.json", json.dumps(row).encode())
+    return row
+
+
+def _protection(cell: Cell, store: Path) -> dict[str, Any]:
+    """Fits a method, stores its sets, and measures what needs no victim."""
+    data, seed, folder = _data(cell.config), cell.place["seed"], store / cell.key
+    folder.mkdir(exist_ok=True)
+    data.seed = seed
+    config = replace(cell.config, victim=replace(cell.config.victim, check_every=0))
+    made = protect_seed(config, data, folder, seed)
+    stored = {setting: stored_set(folder, data, setting) for setting in settings_of(folder, data)}
+    clean = {setting: data.parts[SETTINGS[setting]] for setting in stored}
+    noise = {setting: noise_of(clean[setting], stored[setting]) for setting in stored}
+    probes = {
+        name: NoiseProbe(name).run(noise["standard"], noise.get("fast"), data.classes, seed, own_device())
+        for name in PROBES
+    }
+    return {
+        "stages": made.seconds,
+        "images": len(data.parts["train"]),
+        "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},
+        "named": named_right(folder, data),
+        "noise_only": probes,
+        "chance": 1 / data.classes,
+    }
+
+
+def _victim(cell: Cell, store: Path) -> dict[str, Any]:
+    """Trains a victim on what its setting says, and measures it on clean images."""
+    data, seed, setting = _data(cell.config), cell.place["seed"], cell.place["setting"]
+    part = PART[setting]
+    train, noise = data.parts[part], None
+    if setting in SETTINGS:
+        if not (store / cell.needs / "protected").exists():
+            _protection(Cell(cell.needs, cell.place, cell.config, "", "", 0.0), store)
+        train = stored_set(store / cell.needs, data, setting)
+        noise = noise_of(data.parts[part], train)
+    elif setting == "misnamed":
+        names = read_named(store / cell.needs)
+        assert names is not None
+        train = train.subset((names != train.labels).nonzero()[:, 0])
+    others = data.parts["test"] if cell.measured_on == "test" else rest(data, part)
+    report = train_victim(train, others, data.classes, cell.config.victim.resolved(), seed, own_device())
+    swap = SwapTest().run(report.model, noise, data.parts["val"], own_device()) if noise else None
+    return {
+        "scores": report.scores(),
+        "curve": report.curve,
+        "swap": swap,
+        "images": len(train),
+        "chance": 1 / data.classes,
+        "majority": data.majority,
+        "recipe": asdict(cell.config.victim.resolved()),
+    }
+
+
+def rest(data: ImageDataModule, part: str) -> ImageSet:
+    """The clean training images that are not in a part: of A, B or the validation part, the other two."""
+    names = [name for name in ("train", "unseen", "val") if name in data.parts and name != part]
+    sets = [data.parts[name] for name in names]
+    rows = [s.rows for s in sets]
+    return ImageSet(sets[0].store, torch.cat([s.labels for s in sets]), torch.cat([r for r in rows if r is not None]))
+
+
+def save_rows(folder: Path, spec: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """The grid's rows, in its order, and what was asked."""
+    write_json(folder / "grid.json", spec)
+    write_atomic(folder / CELLS, "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -1,0 +1,176 @@
+"""A method at work on a run's data: fitted, exported, its protected sets on disk. ConfounderGAN is one among them."""
+
+import time
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
+
+from baselines.registry import make_protection
+from callbacks.export import SETTINGS, Export, describe_part
+from callbacks.retraining import own_device
+from callbacks.seeding import SeedEveryStep
+from callbacks.stopping import StopOnNan, StopOnSignal
+from callbacks.watching import Watch
+from datamodules.base import ImageDataModule
+from datamodules.protected import MANIFEST, About, write_protected
+from experiments.config import OURS, Config
+from experiments.folder import RunError, is_main, say, versions
+from experiments.logs import make_loggers
+from gan.module import ConfounderGAN
+from gan.protection import Card, TrainedGenerator
+
+LAST = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is left of making a protection.
+
+    Attributes:
+        seconds: of ``training`` and ``export``.
+        device: of this process.
+        loggers: of the training, still open.
+    """
+
+    seconds: dict[str, float]
+    device: torch.device
+    loggers: list[Logger] = field(default_factory=list)
+
+
+def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
+    """Fits the method on part A and stores the protected sets in ``folder``; goes on where it was stopped.
+
+    A method that needs labels, or the very images it was fitted on, has no ``fast`` set.
+
+    Raises:
+        DataError, RunError: as their messages say.
+    """
+    return (_confoundergan if config.method == OURS else _baseline)(config, data, folder, seed)
+
+
+def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
+    protection = make_protection(config.method, config.baselines, config.gan.epsilon)
+    device, seconds = own_device(), {"training": 0.0, "export": 0.0}
+    settings = {
+        setting: part
+        for setting, part in SETTINGS.items()
+        if part in data.parts and (setting == "standard" or protection.label_free)
+    }
+    if is_main() and not all((folder / "protected" / setting / MANIFEST).exists() for setting in settings):
+        clock = time.perf_counter()
+        say(f"fitting {config.method}")
+        protection.fit(data.parts["train"], data.classes, seed, device, lambda share: None)
+        seconds["training"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        for setting, part in settings.items():
+            about = About(
+                method=config.method,
+                checkpoint="",
+                epsilon=protection.epsilon,
+                seed=seed,
+                data=describe_part(data, part),
+                class_names=list(data.class_names),
+                images=len(data.parts[part]),
+            )
+            write_protected(folder / "protected" / setting, data.parts[part], protection.protect, about)
+        seconds["export"] = time.perf_counter() - clock
+    return Made(seconds, device)
+
+
+def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
+    batches = -(-len(data.parts["train"]) // config.data.batch_size)
+    steps = config.trainer.max_epochs * batches
+    module = ConfounderGAN(config.gan, data.classes, data.channels, data.size, steps, seed)
+    trainer = make_trainer(config, data, folder, seed)
+    checkpoint = folder / "checkpoints" / LAST
+    if checkpoint.exists():
+        check_checkpoint(checkpoint, data)
+    trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
+    module.to(trainer.strategy.root_device).calibrate(data.parts["val"])
+    seconds = {"training": module.seconds}
+    clock = time.perf_counter()
+    if is_main():
+        card = Card(
+            channels=data.channels,
+            epsilon=config.gan.epsilon,
+            generator=asdict(config.gan.generator),
+            data=config.data.name,
+            fingerprint=data.fingerprints["train"],
+            class_names=list(data.class_names),
+            images=len(data.parts["train"]),
+            size=list(data.size),
+            seed=seed,
+            epochs=config.trainer.max_epochs,
+            versions=versions(),
+        )
+        trained = TrainedGenerator(module.generator.to(trainer.strategy.root_device), config.gan.epsilon)
+        Export(folder).run(trained, card, data, lambda setting: say(f"protecting: {setting}"))
+    trainer.strategy.barrier()
+    seconds["export"] = time.perf_counter() - clock
+    return Made(seconds, trainer.strategy.root_device, trainer.loggers)
+
+
+def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int) -> pl.Trainer:
+    """Lightning's Trainer with our callbacks and loggers."""
+    options = config.trainer
+    several = options.devices != 1 or options.num_nodes > 1 or "ddp" in options.strategy
+    # three backward passes a batch, each using some of the parameters: plain ddp fails at the second (Lightning
+    # issue 20328). Victims are trained by single processes while others may wait, hence the long timeout.
+    strategy = DDPStrategy(find_unused_parameters=True, timeout=timedelta(days=7)) if several else "auto"
+    watch = Watch(
+        folder,
+        data,
+        replace(config.victim.resolved(), epochs=config.victim.check_epochs),
+        config.victim.check_every,
+        seed,
+    )
+    callbacks: list[pl.Callback] = [
+        SeedEveryStep(seed),
+        StopOnSignal(),
+        StopOnNan(),
+        *([watch] if config.victim.check_every else []),
+        # at whole epochs alone: under manual optimization Lightning miscounts steps and time (its issues 17958, 21699)
+        ModelCheckpoint(
+            folder / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        ),
+    ]
+    return pl.Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices or "auto",
+        num_nodes=options.num_nodes,
+        strategy=strategy,
+        precision={"fp32": "32-true", "bf16": "bf16-mixed"}[options.precision],  # type: ignore[arg-type]
+        max_epochs=options.max_epochs,
+        limit_train_batches=2 if config.fast_dev_run else None,
+        callbacks=callbacks,
+        logger=make_loggers(config, folder, seed),
+        log_every_n_steps=options.log_every,
+        use_distributed_sampler=False,
+        enable_model_summary=is_main(),
+        default_root_dir=folder,
+    )
+
+
+def check_checkpoint(path: Path, data: ImageDataModule) -> None:
+    """Refuses a checkpoint that is damaged or of other data, before anything is built on it.
+
+    Raises:
+        RunError: it cannot be read.
+        DataError: it was trained on other images.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = content[type(data).__qualname__]
+        content["state_dict"], content["optimizer_states"], content["loops"]
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(
+            f"{path}: damaged checkpoint ({reason}); delete it to start this seed over with the same command"
+        ) from error
+    data.load_state_dict(state)
