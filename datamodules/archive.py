@@ -182,6 +182,11 @@ class Archive:
             yield
         except FileNotFoundError as error:
             raise DataError(f"{error.filename}: no such file or folder; give an archive or a folder") from error
+        except tarfile.ReadError as error:  # its message has a line for each way of packing that was tried
+            raise DataError(
+                f"{self.path}: is not readable (no .zip or .tar, or cut off); give a folder or an archive, or fetch or "
+                "pack it again"
+            ) from error
         except DAMAGE as error:
             raise DataError(f"{self.path}: is not readable ({error}); fetch or pack it again") from error
 

@@ -1,6 +1,8 @@
 """The base of every data module: fetch, decode into the cache, divide, load."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +14,10 @@ from torch.utils.data import DataLoader
 
 from datamodules.batches import Batch, EpochBatches, Rows
 from datamodules.cache import Wanted, cached
-from datamodules.config import DataConfig, DataError
+from datamodules.config import DataConfig, DataError, path_of
 from datamodules.download import RemoteFile, ensure
 from datamodules.images import ImageSet, balanced_weights, folder_name, to_float
-from datamodules.source import PARTS, Facts, Listing, identity_of
+from datamodules.source import PARTS, Facts, Listing, apart, identity_of
 from datamodules.split import divide
 
 SHOWN = 5
@@ -69,7 +71,7 @@ class ImageDataModule(pl.LightningDataModule):
     @property
     def root(self) -> Path:
         """Where the source's files lie."""
-        return Path(self.config.root or f"data/{self.config.name}")
+        return path_of(self.config.root or f"data/{self.config.name}")
 
     @property
     def title(self) -> str:
@@ -88,7 +90,9 @@ class ImageDataModule(pl.LightningDataModule):
         if files := self.files():
             ensure(files, self.root, config.download, self.title, self.facts.page)
         wanted = Wanted(config.size, config.aspect, {"own": 0, "gray": 1, "rgb": 3}[config.color])
-        found = cached(self.identity(), self._checked_listing, wanted, Path(config.cache), self.title)
+        with self._readable():
+            identity = [config.name, self.identity()]  # two names may read one file, and name its classes differently
+        found = cached(identity, self._checked_listing, wanted, path_of(config.cache), self.title)
         self.skipped, self.class_names = found.skipped, found.class_names
         if len(found.skipped) > config.max_bad * found.total:
             raise DataError(
@@ -115,9 +119,13 @@ class ImageDataModule(pl.LightningDataModule):
         for name, part in parts.items():
             absent = sorted(set(range(self.classes)) - set(part.labels.tolist()))
             if absent:
+                own = (labels == absent[0]).numpy()
+                bound = len(np.unique(groups[own]))
+                held = f"{own.sum()} images" + (f" in {bound} groups that stay together" if bound < own.sum() else "")
                 raise DataError(
                     f"data.{'limit' if config.limit else 'val_fraction'}: the {name} part has no image of class "
-                    f"{self.class_names[absent[0]]!r}; every part needs every class: give more images or other shares"
+                    f"{self.class_names[absent[0]]!r}; every part needs every class: give more images or other shares "
+                    f"(the class has {held}; {len(found.skipped)} of all images were left out)"
                 )
             # of the pixels, not of the files: the same images from other files are the same data
             content = repr(part.shape).encode() + found.digests[rows[name].numpy()].tobytes()
@@ -125,10 +133,25 @@ class ImageDataModule(pl.LightningDataModule):
         EpochBatches(len(parts["train"]), config.batch_size, self.seed)  # raises what is wrong with the batch size
         self.parts = parts
 
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turns the system's errors into one that names the file."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"{error.filename or self.title}: cannot be read ({error.strerror or error}); check its permissions "
+                "and the disk"
+            ) from error
+
     def _checked_listing(self) -> Listing:
-        """The listing, with what no data set can do without."""
-        listing = self.listing()
+        """The listing, with what no data set can do without, and no group in two parts."""
+        with self._readable():
+            listing = apart(self.listing())
         names = listing.class_names
+        if not len(listing.labels):
+            reason = f" ({': '.join(listing.skipped[0])}, …)" if listing.skipped else ""
+            raise DataError(f"{self.title}: has no image with a label{reason}; give each image a label")
         if len(names) < 2:
             raise DataError(f"{self.title}: has one class ({names[0]!r}); a classifier needs two or more")
         if len(listing.labels) < 2 * len(names):
@@ -138,6 +161,8 @@ class ImageDataModule(pl.LightningDataModule):
             )
         folders: dict[str, str] = {}
         for name in names:
+            if names.count(name) > 1:
+                raise DataError(f"{self.title}: two classes are called {name!r}; give each its own name, once")
             if (other := folders.setdefault(folder_name(name), name)) != name:
                 raise DataError(
                     f"{self.title}: classes {other!r} and {name!r} would both be stored in the folder "

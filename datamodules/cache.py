@@ -16,6 +16,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -143,7 +144,9 @@ def _build(listing: Listing, wanted: Wanted, folder: Path, title: str) -> None:
     digests: list[bytes] = []
     shape: tuple[int, ...] = ()
     try:
-        with (partial / "images.u8").open("wb") as images, _progress() as bar:
+        # here and not in the threads that decode: one of them would undo the other's, for good
+        with warnings.catch_warnings(), (partial / "images.u8").open("wb") as images, _progress() as bar:
+            warnings.simplefilter("ignore")  # damaged EXIF blocks, palettes: what matters is raised
             task = bar.add_task(f"reading {title}", total=count)
             for row, result in enumerate(_decoded(listing.read(), form)):
                 bar.update(task, completed=row + 1, refresh=row == count - 1)
@@ -231,7 +234,7 @@ def _check_room(folder: Path, need: int) -> None:
     if free < need:
         raise DataError(
             f"data.cache: {folder.parent} has {free / 2**20:.0f} MiB free, the images need {need / 2**20:.0f}; make "
-            "room, give data.cache=<another folder>, or a smaller data.size or data.limit"
+            "room, give data.cache=<another folder>, or a smaller data.size"
         )
 
 

@@ -1,12 +1,19 @@
 """Options of the data, free of torch so that ``--help`` is fast."""
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 
 def option(default: Any, help: str, **bounds: float) -> Any:
     """A dataclass field with one line of help and optional bounds (``ge``, ``gt``, ``le``, ``lt``)."""
     return field(default=default, metadata={"help": help, **bounds})
+
+
+def path_of(text: str) -> Path:
+    """A path from the command line. No shell expands the ``~`` of ``data.root=~/photos``."""
+    return Path(os.path.expanduser(text))
 
 
 class DataError(Exception):

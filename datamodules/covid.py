@@ -62,7 +62,7 @@ class Covid(ImageDataModule):
 def _rows(path: Path, part: str, present: set[str]) -> list[Row]:
     """The rows of one list."""
     rows, missing = [], []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
         words = line.split()
         if not words:
             continue

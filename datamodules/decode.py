@@ -7,7 +7,7 @@ EXIF orientation    applied
 palette             its colours; its transparency as alpha
 alpha               composited over white, as a page would show it
 CMYK, YCbCr, LAB    converted to RGB by Pillow, without colour profiles; Adobe's inverted CMYK is known
-16-bit gray         the full range 0–65535 to 0–255 (divided by 257, rounded); 16-bit colour likewise, by Pillow
+16-bit gray         the full range 0–65535 to 0–255 (divided by 257, rounded); of 16-bit colour Pillow takes the upper 8
 1-bit               0 and 255
 gray as RGB         the one channel three times; RGB as gray: ITU-R 601 luma
 several frames      refused (GIF, WebP, PNG, TIFF); of a camera's MPO the first picture, which is the photo
@@ -17,8 +17,6 @@ Colour profiles are ignored, as every training pipeline does.
 """
 
 import io
-import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,23 +56,27 @@ def decode(data: bytes, form: Form) -> np.ndarray:
     Large JPEGs are decoded at a half, a quarter or an eighth of their size where that is still twice the size asked for
     (libjpeg's scaled decoding, several times faster), then resized by Lanczos.
 
+    Pillow warns of much that is harmless (damaged EXIF blocks, palettes); callers silence it, from one thread.
+
     Raises:
         BadImage: empty, unreadable, of several frames, or above Pillow's limit of 179 megapixels.
     """
     if not data:
         raise BadImage("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged EXIF blocks, palettes: what matters is raised
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            frames = getattr(image, "n_frames", 1)
-            if image.format != "MPO" and frames > 1:
-                raise BadImage(f"{frames} frames; one expected")
-            if form.size:
-                image.draft(None, (2 * form.size, 2 * form.size))
-            image.load()
-            return fit(_plain(ImageOps.exif_transpose(image)), form)
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, struct.error, Image.DecompressionBombError) as error:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        frames = getattr(image, "n_frames", 1)
+        if image.format != "MPO" and frames > 1:
+            raise BadImage(f"{frames} frames; one expected")
+        if form.size:
+            image.draft(None, (2 * form.size, 2 * form.size))
+        image.load()
+        if image.mode == "I" and image.format == "PPM":  # a 16-bit .pgm, which Pillow brings to 0–65535
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
+        return fit(_plain(ImageOps.exif_transpose(image)), form)
+    except BadImage:
+        raise
+    except Exception as error:  # Pillow raises a dozen kinds on damaged files; none of them may end a run
         raise BadImage(_reason(error)) from error
 
 

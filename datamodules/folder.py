@@ -1,8 +1,7 @@
 """``folder``: your own images, in class folders or with a table of labels."""
 
-from pathlib import Path
-
 from datamodules.base import ImageDataModule
+from datamodules.config import path_of
 from datamodules.source import Facts, Listing, identity_of
 from datamodules.tree import Tree, from_folders, from_table, listing, tree_identity
 
@@ -34,7 +33,7 @@ class Folder(ImageDataModule):
 
     def identity(self) -> list[str]:
         """All files of the folder, the table, and the classes that are asked for."""
-        table = Path(self.config.labels)
+        table = path_of(self.config.labels)
         return [
             tree_identity(self.root),
             identity_of([table], table.parent) if table.is_file() else "",
@@ -48,6 +47,6 @@ class Folder(ImageDataModule):
             DataError: as ``datamodules.tree`` says.
         """
         tree = Tree(self.root)
-        rows, skipped = from_table(tree, Path(self.config.labels)) if self.config.labels else from_folders(tree)
+        rows, skipped = from_table(tree, path_of(self.config.labels)) if self.config.labels else from_folders(tree)
         chosen = [name.strip() for name in self.config.classes.split(",") if name.strip()]
         return listing(tree, rows, skipped, chosen)

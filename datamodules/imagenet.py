@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from datamodules.base import ImageDataModule
+from datamodules.config import DataError
 from datamodules.download import RemoteFile
 from datamodules.source import Facts, Listing
 from datamodules.tree import Tree, from_folders, listing, tree_identity
@@ -81,7 +82,15 @@ class Imagenet100(ImageDataModule):
     )
 
     def identity(self) -> list[str]:
-        """All files of the folder, and the classes that are asked for."""
+        """All files of the folder, and the classes that are asked for.
+
+        Raises:
+            DataError: the folder is missing.
+        """
+        if not self.root.exists():
+            raise DataError(
+                f"data.root: no folder or archive {self.root}; {self.facts.todo} (terms: {self.facts.page})"
+            )
         return [tree_identity(self.root), self.config.classes]
 
     def listing(self) -> Listing:

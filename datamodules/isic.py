@@ -60,7 +60,8 @@ class Isic(ImageDataModule):
         Raises:
             DataError: a file is damaged, or an image has no class or lesion.
         """
-        lesions = {line["image"]: line["lesion_id"] for line in _table((self.root / LESIONS).read_text(), LESIONS)}
+        table = _table((self.root / LESIONS).read_bytes(), str(self.root / LESIONS), ("lesion_id",))
+        lesions = {line["image"]: line["lesion_id"] for line in table}
         parts = []
         for stem, part in zip(self.inputs, ("train", "test"), strict=True):
             tree = Tree(self.root / f"{stem}.zip")
@@ -92,19 +93,22 @@ def _truth(path: Path) -> dict[str, str]:
     tables = [member.name for member in archive.members() if member.name.endswith("_GroundTruth.csv")]
     if len(tables) != 1:
         raise DataError(f"{path}: has {len(tables)} tables …_GroundTruth.csv; one expected: fetch it again")
-    text = archive.read(tables[0]).decode("utf-8-sig")
     truth = {}
-    for line in _table(text, f"{path}: {tables[0]}"):
-        found = [name for name in CLASSES if float(line[name]) == 1]
+    for line in _table(archive.read(tables[0]), f"{path}: {tables[0]}", tuple(CLASSES)):
+        found = [name for name in CLASSES if line[name] in ("1.0", "1")]
         if len(found) != 1:
             raise DataError(f"{path}: {line['image']} has {len(found)} classes; one expected: fetch it again")
         truth[line["image"]] = found[0]
     return truth
 
 
-def _table(text: str, name: str) -> list[dict[str, str]]:
-    """Rows of a CSV with a header that begins with ``image``."""
-    lines = list(csv.DictReader(io.StringIO(text)))
-    if not lines or "image" not in lines[0]:
-        raise DataError(f"{name}: is no table with a column image; fetch it again")
+def _table(data: bytes, name: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a CSV whose header has ``image`` and ``columns``; every row has a value for each."""
+    try:
+        lines = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig")), restval=""))
+    except (UnicodeDecodeError, csv.Error):
+        lines = []
+    for column in ("image", *columns):
+        if not lines or column not in lines[0]:
+            raise DataError(f"{name}: is no table with a column {column}; delete it and fetch it again")
     return lines

@@ -12,7 +12,7 @@ from PIL import Image
 from datamodules.arrays import Npz as Archive
 from datamodules.arrays import check_images, labels_from, pixels_from
 from datamodules.base import ImageDataModule
-from datamodules.config import DataError
+from datamodules.config import DataError, path_of
 from datamodules.source import PARTS, Facts, Listing, Raw, chained, identity_of
 
 
@@ -48,7 +48,7 @@ class Npz(ImageDataModule):
         Raises:
             DataError: there is no such file.
         """
-        path = Path(self.config.path)
+        path = path_of(self.config.path)
         if not path.is_file():
             raise DataError(f"data.path: no file {path}; give an .npz archive laid out as docs/DATA.md says")
         return identity_of([path], path.parent)
@@ -59,7 +59,7 @@ class Npz(ImageDataModule):
         Raises:
             DataError: the file is damaged, or its arrays do not fit the layout.
         """
-        return npz_listing(Path(self.config.path))
+        return npz_listing(path_of(self.config.path))
 
 
 def npz_listing(path: Path, class_names: tuple[str, ...] = ()) -> Listing:
@@ -121,7 +121,13 @@ def _images(archive: Archive, part: str) -> tuple[int, int, Callable[[], Iterato
 
 
 def _encoded(archive: Archive, part: str) -> tuple[int, int, Callable[[], Iterator[Raw]]]:
-    stream, bounds = archive.array(f"{part}_jpeg"), archive.array(f"{part}_offsets").astype(np.int64)
+    stream, bounds = archive.array(f"{part}_jpeg"), archive.array(f"{part}_offsets")
+    if stream.dtype != np.uint8 or stream.ndim != 1 or not np.issubdtype(bounds.dtype, np.integer):
+        raise DataError(
+            f"{archive.path}: {part}_jpeg is {stream.dtype} {stream.shape} and {part}_offsets {bounds.dtype}; bytes "
+            "(uint8) end to end and integers expected"
+        )
+    bounds = bounds.astype(np.int64)
     if (
         bounds.ndim != 1
         or len(bounds) < 1

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,34 @@ def chained(*passes: Callable[[], Iterable[Raw]]) -> Callable[[], Iterator[Raw]]
             yield from one()
 
     return read
+
+
+def apart(listing: Listing) -> Listing:
+    """The listing without images whose group is in a later part of the source's own division too.
+
+    Of a patient in train and test those in train are left out, and listed: a source's test part is kept as it is, and
+    a model must not have seen its patients.
+    """
+    if listing.parts is None or listing.groups is None:
+        return listing
+    last: dict[str, int] = {}
+    for group, part in zip(listing.groups, listing.parts.tolist(), strict=True):
+        last[group] = max(part, last.get(group, part))
+    pairs = zip(listing.groups, listing.parts.tolist(), strict=True)
+    keep = np.array([group == "" or part == last[group] for group, part in pairs], dtype=bool)
+    return replace(
+        listing,
+        names=list(compress(listing.names, keep)),
+        labels=listing.labels[keep],
+        read=lambda: compress(listing.read(), keep),
+        parts=listing.parts[keep],
+        groups=list(compress(listing.groups, keep)),
+        skipped=listing.skipped
+        + [
+            (name, f"its patient or lesion {group} is in the {PARTS[last[group]]} part too")
+            for name, group in compress(zip(listing.names, listing.groups, strict=True), ~keep)
+        ],
+    )
 
 
 def joined(listings: Sequence[Listing]) -> Listing:

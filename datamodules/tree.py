@@ -19,7 +19,10 @@ UNREAD = (
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".dcm", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".psd",
     ".svg",
 )  # fmt: skip
-SIDES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SIDES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
 COLUMNS = {
     "file": ("file", "filename", "file_name", "image", "image_id", "path", "name", "id"),
     "label": ("label", "class", "target", "category", "diagnosis", "finding", "y"),
@@ -32,13 +35,13 @@ def tree_identity(root: Path) -> str:
     """A hash of every file's name, size and time in a folder, or of an archive's.
 
     Raises:
-        DataError: there is no such folder or archive.
+        DataError: there is no such folder or archive, or it is refused.
     """
     if not root.exists():
         raise DataError(f"data.root: no folder or archive {root}; give data.root=<where the images are>")
     if root.is_file():
         return identity_of([root], root.parent)
-    return identity_of(sorted(path for path in root.rglob("*") if path.is_file()), root)
+    return identity_of([root / member.name for member in Archive(root).members()], root)
 
 
 class Tree:
@@ -54,8 +57,12 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
         files = [member.name for member in Archive(root).members()]
-        self.images = [name for name in files if name.lower().endswith(SUFFIXES)]
-        self.skipped = [
+        pictures = [name for name in files if name.lower().endswith(SUFFIXES)]
+        # what programs keep beside the images, such as .ipynb_checkpoints, would pass for a class
+        hidden = {name for name in pictures if any(part.startswith(".") for part in PurePosixPath(name).parts)}
+        self.images = [name for name in pictures if name not in hidden]
+        self.skipped = [(name, "hidden: begins with a dot") for name in pictures if name in hidden]
+        self.skipped += [
             (name, f"{PurePosixPath(name).suffix} files are not read; convert them to JPEG or PNG")
             for name in files
             if name.lower().endswith(UNREAD)
@@ -106,7 +113,7 @@ def listing(
     Raises:
         DataError: a class that is asked for has no images.
     """
-    found = sorted({row.label for row in rows}, key=lambda label: (int(label) if label.isdigit() else -1, label))
+    found = sorted({row.label for row in rows}, key=lambda label: (int(label) if label.isdecimal() else -1, label))
     for name in classes:
         if name not in found:
             near = difflib.get_close_matches(name, found, 1)
@@ -141,13 +148,19 @@ def from_folders(tree: Tree) -> tuple[list[Row], list[tuple[str, str]]]:
         Rows, and the images in no class folder with that reason.
 
     Raises:
-        DataError: there are no class folders.
+        DataError: there are no class folders, or there are parts and other folders side by side.
     """
     paths = {name: PurePosixPath(name).parts for name in tree.images}
     while len({parts[0] for parts in paths.values()}) == 1 and min(map(len, paths.values())) > 2:
         paths = {name: parts[1:] for name, parts in paths.items()}
     tops = {parts[0].lower() for parts in paths.values() if len(parts) > 1}
-    divided = "train" in {SIDES.get(top) for top in tops} and tops <= set(SIDES)
+    sides = {SIDES.get(top) for top in tops} - {None}
+    divided = "train" in sides and tops <= set(SIDES)
+    if "train" in sides and len(sides) > 1 and not divided:
+        raise DataError(
+            f"{tree.root}: has a division (train, val, test) and beside it the folder {min(tops - set(SIDES))!r}; move "
+            "that elsewhere"
+        )
     rows, skipped = [], []
     for name, parts in paths.items():
         folders = parts[:-1]
@@ -174,7 +187,8 @@ def from_table(tree: Tree, table: Path) -> tuple[list[Row], list[tuple[str, str]
         Rows, and the images without a label with that reason.
 
     Raises:
-        DataError: the table is missing, has no such columns, names a file twice or names files that are not there.
+        DataError: the table is missing or damaged, has no such columns, names a file twice or names files that are not
+            there.
     """
     if not table.is_file():
         raise DataError(f"data.labels: no file {table}; give a CSV of file name and label")
@@ -182,7 +196,10 @@ def from_table(tree: Tree, table: Path) -> tuple[list[Row], list[tuple[str, str]
         text = table.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{table}: is not UTF-8 text ({error.reason}); save it as CSV UTF-8") from error
-    lines = list(csv.reader(io.StringIO(text), delimiter=_delimiter(text)))
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=None), delimiter=_delimiter(text)))
+    except csv.Error as error:
+        raise DataError(f"{table}: is no table ({error}); look for a quotation mark that is never closed") from error
     if not lines:
         raise DataError(f"{table}: is empty; a header and one line an image are expected")
     header = [cell.strip().lower() for cell in lines[0]]
@@ -202,7 +219,7 @@ def from_table(tree: Tree, table: Path) -> tuple[list[Row], list[tuple[str, str]
         cells = {key: line[i].strip() if i is not None and i < len(line) else "" for key, i in columns.items()}
         name = known.get(cells["file"].replace("\\", "/").removeprefix("./"))
         if name is None:
-            missing.append(f"{cells['file']!r} (line {number})")
+            missing.append(f"{cells['file'][:60]!r} (line {number})")
             continue
         if name in rows:
             raise DataError(f"{table}: line {number} names {cells['file']!r} a second time; one line an image")

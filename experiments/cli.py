@@ -107,4 +107,5 @@ def _run(verb: str, config: Config, given: list[str]) -> int:
 
 def _how_to_resume(config: Config) -> str:
     """The command that goes on with the run."""
-    return f"confoundergan train resume={os.environ.get('CONFOUNDERGAN_RUN_DIR', config.resume)}"
+    folder = os.environ.get("CONFOUNDERGAN_RUN_DIR") or config.resume
+    return f"confoundergan train resume={folder}" if folder else "the same command"  # stopped before a run began

@@ -205,7 +205,8 @@ def covid(root: Path) -> None:
             path = root / part / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(jpeg(array, "PNG"))
-            patient = f"COVID {i // 3}" if source == "sirm" else str(i // 3)
+            number = i // 3 + (1000 if part == "test" else 0)
+            patient = f"COVID {number}" if source == "sirm" else str(number)
             lines.append(f"{patient} {name} {('negative', 'positive')[label]} {source}")
         (root / f"{part}.txt").write_text("\n".join(lines) + "\n")
 

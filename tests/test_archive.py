@@ -181,8 +181,13 @@ def test_cut_archives_are_refused(make: Make, kind: str) -> None:
     whole = path.read_bytes()
     for length in (0, 1, 100, len(whole) // 2, 4 * 3000):
         path.write_bytes(whole[:length])
-        with pytest.raises(DataError, match="is not readable|is expected, but is not in it"):
-            list(Archive(path).stream([f"{i}" for i in range(5)]))
+        stream = Archive(path).stream([f"{i}" for i in range(5)])
+        refused(lambda stream=stream: list(stream), "is not readable|is expected, but is not in it")  # type: ignore[misc]
+
+
+def test_what_is_no_archive_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "photos.rar").write_bytes(b"Rar!" + bytes(2000))
+    refused(Archive(tmp_path / "photos.rar").members, r"photos.rar: is not readable \(no .zip or .tar, or cut off\)")
 
 
 def test_flipped_bits_of_a_zip_are_found_by_its_checksums(make: Make) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,18 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path) -> None:
     (folder / "about.json").write_text("{")
     cached("x", source, OWN, tmp_path, "test")
     assert source.made == 3
+
+
+def test_other_warnings_stay_as_loud_as_they_were(tmp_path: Path) -> None:
+    """Pillow's are silenced while it decodes, in threads; filters are everybody's."""
+    rows: list[Raw] = []
+    for i, pixels in enumerate(arrays(200, 20)):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+        rows.append(tmp_path / f"{i}.png")
+    before = list(warnings.filters)
+    cached("x", Source(rows), OWN, tmp_path / "cache", "test")
+    assert list(warnings.filters) == before
 
 
 def test_read_only_and_full_disks_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

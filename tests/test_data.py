@@ -201,6 +201,11 @@ BAD = {
         "left out 6 images: train image 0",
     ),
     "bad offsets": ({**jpeg_arrays([(8, 8)] * 6), "train_offsets": np.arange(7)}, "train_offsets must rise from 0 to"),
+    "bytes of another type": (
+        {**jpeg_arrays([(8, 8)] * 6), "train_jpeg": np.zeros(6)},
+        "train_jpeg is float64 .* bytes",
+    ),
+    "two classes of one name": ({"class_names": np.array(["a", "a", "c"])}, "two classes are called 'a'"),
     "classes share a folder": ({"class_names": np.array(["a/b", "a_b", "c"])}, "both be stored in the folder 'a_b'"),
 }
 

@@ -1,6 +1,9 @@
 """Every kind of picture as documented in datamodules/decode.py, and every kind of bad one."""
 
 import io
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,16 @@ def test_lossless_pixels_come_back() -> None:
 
 @pytest.mark.parametrize(
     ("orientation", "change"),
-    [(1, lambda x: x), (2, np.fliplr), (3, lambda x: np.rot90(x, 2)), (6, lambda x: np.rot90(x, -1)), (8, np.rot90)],
+    [
+        (1, lambda x: x),
+        (2, np.fliplr),
+        (3, lambda x: np.rot90(x, 2)),
+        (4, np.flipud),
+        (5, lambda x: x.transpose(1, 0, 2)),
+        (6, lambda x: np.rot90(x, -1)),
+        (7, lambda x: np.rot90(x, 2).transpose(1, 0, 2)),
+        (8, np.rot90),
+    ],
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_exif_orientation_is_honoured(orientation: int, change: Any, kind: str) -> None:
@@ -93,6 +105,34 @@ def test_sixteen_bit_gray_uses_its_full_range() -> None:
         assert decode(encoded(Image.fromarray(values), kind), GRAY)[0, :, 0].tolist() == [0, 1, 128, 255, 0, 1]
 
 
+def test_sixteen_bits_of_a_pgm_too() -> None:
+    data = b"P5 4 1 65535\n" + np.array([0, 257, 32768, 65535], ">u2").tobytes()
+    assert decode(data, GRAY)[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def png(bits: int, kind: int, width: int, rows: bytes) -> bytes:
+    """A PNG that Pillow cannot write: ``rows`` begin with the filter's byte."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, 1, bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_of_sixteen_bit_colour_the_upper_byte_counts() -> None:
+    colours = np.array([[0, 0x12FF, 0xFFFF], [0x8000, 0x00FF, 0x0100]], ">u2")
+    assert decode(png(16, 2, 2, b"\0" + colours.tobytes()), OWN)[0].tolist() == [[0, 0x12, 255], [128, 0, 1]]
+    clear = np.array([[65535, 0, 0, 0]], ">u2")  # with alpha
+    assert decode(png(16, 6, 1, b"\0" + clear.tobytes()), OWN)[0].tolist() == [[255, 255, 255]]
+
+
+@pytest.mark.parametrize(("mode", "red"), [("YCbCr", (76, 85, 255)), ("LAB", (138, 209, 198))])
+def test_other_colour_spaces_are_converted(mode: str, red: tuple[int, int, int]) -> None:
+    shown = decode(encoded(Image.new(mode, (4, 4), red), "TIFF"), OWN)[2, 2].tolist()
+    assert shown == pytest.approx([254, 0, 0], abs=6)
+
+
 def test_one_bit_images_are_black_and_white() -> None:
     image = Image.fromarray(np.array([[0, 255, 0]], np.uint8)).convert("1")
     assert decode(encoded(image), GRAY)[0, :, 0].tolist() == [0, 255, 0]
@@ -145,7 +185,7 @@ BAD = {
     "empty": (b"", "empty file"),
     "text": (b"not an image at all", "no image in a known format"),
     "truncated jpeg": (encoded(Image.fromarray(COLOURS), "JPEG")[:-200], "truncated"),
-    "truncated png": (encoded(Image.fromarray(COLOURS))[:-60], ""),
+    "truncated png": (encoded(Image.fromarray(COLOURS))[:-60], "truncated|broken"),
     "gif": (animated("GIF"), "2 frames; one expected"),
     "webp": (animated("WEBP"), "2 frames; one expected"),
     "apng": (animated("PNG"), "2 frames; one expected"),
@@ -161,6 +201,42 @@ def test_bad_images_are_refused_with_a_reason(case: str) -> None:
     with pytest.raises(BadImage, match=reason) as caught:
         decode(data, Form(8, "crop", 3))
     assert "\n" not in str(caught.value)
+
+
+def damaged() -> Iterator[tuple[str, bytes]]:
+    """Files of every format, cut off or with some bytes changed."""
+    image, rng = Image.fromarray(COLOURS), np.random.default_rng(3)
+    few = image.quantize(16)
+    files = {kind: encoded(image, kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "MPO")}
+    files |= {"GIF": encoded(few, "GIF"), "animated": animated("GIF")}
+    for kind, data in files.items():
+        for turn in range(300):
+            changed = bytearray(data)
+            for place in rng.integers(0, min(len(data), (9999, 120)[turn % 2]), rng.integers(1, 8)):
+                changed[place] = rng.integers(0, 256)
+            yield kind, bytes(changed if turn % 5 else changed[: rng.integers(1, len(data))])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_a_damaged_file_makes_pillow_raise_is_a_bad_image() -> None:
+    reasons: dict[str, set[str]] = {}
+    for kind, data in damaged():
+        try:
+            assert decode(data, Form(8, "crop", 3)).shape == (8, 8, 3)
+        except BadImage as error:
+            reasons.setdefault(kind, set()).add(str(error))
+    assert len(reasons) == 9
+    assert not any("\n" in reason for reason in set().union(*reasons.values()))
+
+
+@pytest.mark.parametrize("kind", [TypeError, IndexError, AttributeError, zlib.error])
+def test_decoders_may_raise_anything(monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise kind("Missing dimensions")
+
+    monkeypatch.setattr(decode_file.Image, "open", fail)
+    with pytest.raises(BadImage, match="Missing dimensions"):
+        decode(b"x", OWN)
 
 
 def test_huge_images_are_refused_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,49 @@ def test_all_three_parts(tmp_path: Path) -> None:
     assert sizes == {"train": 20, "unseen": 20, "val": 12, "test": 10}
 
 
+def test_training_and_testing_are_parts_but_not_beside_other_folders(tmp_path: Path) -> None:
+    photos(tmp_path, where="Training/{name}/{i}.jpg")
+    photos(tmp_path, each=5, where="Testing/{name}/{i}.jpg")
+    module = opened(tmp_path)
+    assert (module.class_names, len(module.parts["test"])) == (("cat", "dog"), 10)
+    photos(tmp_path, each=2, where="unlabeled/{name}{i}.jpg")
+    with pytest.raises(DataError, match="has a division .* and beside it the folder 'unlabeled'"):
+        opened(tmp_path)
+
+
+def test_hidden_folders_are_no_classes(tmp_path: Path) -> None:
+    photos(tmp_path, {"cat": 0, "dog": 1})
+    photos(tmp_path, {".ipynb_checkpoints": 0}, each=1)
+    photos(tmp_path, {"cat/.thumbnails": 0}, each=1)
+    module = opened(tmp_path)
+    assert (module.class_names, total(module)) == (("cat", "dog"), 40)
+    assert [reason for _, reason in module.skipped] == ["hidden: begins with a dot"] * 2
+
+
+def test_a_change_behind_a_link_is_noticed(tmp_path: Path) -> None:
+    photos(tmp_path / "elsewhere", {"cat": 0})
+    photos(tmp_path / "photos", {"dog": 1})
+    (tmp_path / "photos" / "cat").symlink_to(tmp_path / "elsewhere" / "cat")
+    first = opened(tmp_path / "photos").fingerprints
+    (tmp_path / "elsewhere" / "cat" / "000.jpg").write_bytes(picture(0, 999, (33, 20)))
+    assert opened(tmp_path / "photos").fingerprints != first
+
+
+def test_a_folder_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "photos")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert total(opened(Path("~/photos"))) == 40
+
+
+def test_a_folder_or_table_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "labels.csv")
+
+    monkeypatch.setattr("datamodules.folder.from_table", fail)
+    with pytest.raises(DataError, match=r"^labels.csv: cannot be read \(Permission denied\); check its permissions"):
+        opened(tmp_path / "flat", labels=str(table(tmp_path)))
+
+
 def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
     assert opened(photos(tmp_path, {"train": 0, "plane": 1})).class_names == ("plane", "train")
 
@@ -122,10 +165,12 @@ def test_some_classes_in_the_order_asked_for(tmp_path: Path) -> None:
     assert total(module) == 40
     with pytest.raises(DataError, match="no images of class 'emo'; did you mean 'emu'"):
         opened(tmp_path, classes="emo,cat")
+    with pytest.raises(DataError, match="two classes are called 'cat'"):
+        opened(tmp_path, classes="cat,dog,cat")
 
 
 def test_numbered_classes_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    assert opened(photos(tmp_path, {"10": 0, "9": 1, "1": 2})).class_names == ("1", "9", "10")
+    assert opened(photos(tmp_path, {"10": 0, "9": 1, "1": 2, "²": 3})).class_names == ("²", "1", "9", "10")
 
 
 def table(tmp_path: Path, header: str = "file,label", lines: list[str] | None = None, encoding: str = "utf-8") -> Path:
@@ -156,6 +201,7 @@ def test_flat_folder_and_a_table(tmp_path: Path) -> None:
         ("image_id,label,age", "{k}-{i:02d},{name},50", "utf-8"),
         ("label\tpath", "{name}\t./{k}-{i:02d}.jpg", "utf-8"),
         ("image,class", '"{k}-{i:02d}.jpg","{name}"', "utf-8"),
+        ("file,label", "{k}-{i:02d}.jpg,{name}\r", "utf-8"),
     ],
 )
 def test_tables_as_people_write_them(tmp_path: Path, header: str, line: str, encoding: str) -> None:
@@ -183,6 +229,17 @@ def test_patients_of_a_table_are_never_divided_and_splits_are_honoured(tmp_path:
     assert len(opened(tmp_path / "flat", labels=str(table(tmp_path, "file,label,split", lines))).parts["test"]) == 12
 
 
+def test_training_images_of_a_tests_patient_are_left_out_and_listed(tmp_path: Path) -> None:
+    lines = [f"{k}-{i:02d}.jpg,{k},p{k}{i},{'test' if i < 6 else 'train'}" for k in range(2) for i in range(20)]
+    path = table(tmp_path, "file,label,patient,split", [line.replace("p19,", "p12,") for line in lines])
+    module = opened(tmp_path / "flat", labels=str(path))
+    assert module.skipped == [("1-09.jpg", "its patient or lesion p12 is in the test part too")]
+    assert (total(module), len(module.parts["test"])) == (39, 12)
+    assert classes_told(module)
+    with pytest.raises(DataError, match="left out 1 images: 1-09.jpg .* is in the test part too"):
+        opened(tmp_path / "flat", labels=str(path), max_bad=0.0)
+
+
 def some(lines: int) -> list[str]:
     return [f"{k}-{i:02d}.jpg,{k}" for k in range(2) for i in range(20)][:lines]
 
@@ -194,6 +251,9 @@ TABLES: dict[str, tuple[str, list[str], str]] = {
     "named twice": ("file,label", [*some(40), "0-00.jpg,1"], "line 42 names '0-00.jpg' a second time"),
     "unknown split": ("file,label,split", [f"{line},extra" for line in some(40)], "has split 'extra'"),
     "labels missing for many": ("file,label", [*some(20), "1-00.jpg,1"], "left out 19 images: 1-01.jpg \\(no line in the table\\)"),
+    "only a header": ("file,label", [], "has no image with a label \\(0-00.jpg: no line in the table"),
+    "no labels at all": ("file,label", [line[:-1] for line in some(40)], "has no image with a label \\(0-00.jpg: no label"),
+    "open quotation": ("file,label", ['"' + some(1)[0] + "x" * 200_000, *some(40)], "is no table .* quotation mark that is never"),
     "one class": ("file,label", [line[:-1] + "0" for line in some(40)], "has one class \\('0'\\)"),
 }  # fmt: skip
 
@@ -253,7 +313,11 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
         "40 images but no class folders; sort them .* data.labels=", photos(tmp_path / "flat", where="{name}{i}.jpg")
     )
     refused("3 images for 2 classes; at least two a class", photos(photos(tmp_path / "few", {"a": 0}, 2), {"b": 0}, 1))
-    refused("the .* part has no image of class", photos(tmp_path / "small", each=2))
+    refused("the .* part has no image of class .* has 2 images; 0 of", photos(tmp_path / "small", each=2))
+    emu = photos(tmp_path / "bad", {"cat": 0, "dog": 1}, each=40) / "emu" / "1.jpg"
+    emu.parent.mkdir()
+    emu.write_bytes(b"")
+    refused("no image of class 'emu'; .* has 0 images; 1 of all images were left out", tmp_path / "bad")
     refused("would both be stored in the folder 'a_b'", photos(tmp_path / "names", {"a_b": 0, "a?b": 1}))
 
 

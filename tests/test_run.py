@@ -377,6 +377,17 @@ def test_a_signal_after_training_keeps_what_is_done(
     assert (folder / "results.json").exists()
 
 
+def test_a_signal_while_images_are_read_leaves_no_run_to_resume(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import experiments.train as training
+
+    monkeypatch.setattr(training, "make_data", lambda config: signal.raise_signal(signal.SIGINT))
+    assert small_run(tiny(), tmp_path / "run") == 130
+    assert "stopped by SIGINT outside of training; go on with: the same command" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_steps_in_the_metrics_are_batches(tiny: Callable[..., Path], tmp_path: Path) -> None:
     small_run(tiny(), tmp_path / "run")  # 27 images in batches of 16: two an epoch, two epochs, three networks
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))

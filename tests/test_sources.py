@@ -164,6 +164,15 @@ def test_lists_of_covidx_that_are_wrong(tmp_path: Path, trusted: Callable[[str],
         (tmp_path / "train.txt").write_text(change)
         with pytest.raises(DataError, match=message):
             opened("covid", tmp_path)
+    lines = good.splitlines()
+    assert lines[0].startswith("0 ")
+    lines[0] = "1000" + lines[0][1:]  # of the test part
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    module = opened("covid", tmp_path)
+    assert module.skipped == [("train/train-0.png", "its patient or lesion cohen 1000 is in the test part too")]
+    (tmp_path / "train.txt").write_bytes(good.encode() + b"7 \xff.png positive cohen\n")
+    with pytest.raises(DataError, match="names 1 images that are not in"):
+        opened("covid", tmp_path)
     (tmp_path / "train.txt").write_text(good.replace(" cohen", "").replace(" sirm", ""))  # early lists name no source
     assert sum(map(len, opened("covid", tmp_path).parts.values())) == 102
     (tmp_path / "train.txt").unlink()
@@ -254,6 +263,13 @@ def test_isic_without_an_image_or_with_two_classes(tmp_path: Path, trusted: Call
     zipped(tmp_path / f"{folder}.zip", {})
     with pytest.raises(DataError, match="has 0 tables"):
         opened("isic", tmp_path)
+    for text in (b"image,MEL\nISIC_0,1.0\n", b"<html>", b"\xff\xfe", b""):
+        zipped(tmp_path / f"{folder}.zip", {f"{folder}/{folder}.csv": text})
+        with pytest.raises(DataError, match=f"{folder}.csv: is no table with a column (NV|image); delete it and"):
+            opened("isic", tmp_path)
+    (tmp_path / "ISIC2018_Task3_Training_LesionGroupings.csv").write_text("image,lesion\nISIC_0,1\n")
+    with pytest.raises(DataError, match=f"{tmp_path}/ISIC.*LesionGroupings.csv: is no table with a column lesion_id"):
+        opened("isic", tmp_path)
 
 
 def test_imagenette_reads_the_smallest_archive_that_is_large_enough(tmp_path: Path) -> None:
@@ -273,8 +289,25 @@ def test_imagenet_subsets_take_the_classes_of_the_config(tmp_path: Path) -> None
     with pytest.raises(DataError, match="has no images of class 'n00000000'"):
         opened("imagenet100", tmp_path, f"data.classes={IMAGENETTE[0]},n00000000")
     shutil.rmtree(tmp_path / "train")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="the train part has no image|needs two|has no images|part has no image"):
         opened("imagenet100", tmp_path)
+    with pytest.raises(DataError, match="no folder or archive .*nothing; accept ImageNet's terms, .* \\(terms: http"):
+        opened("imagenet100", tmp_path / "nothing")
+
+
+def test_one_file_under_two_names_has_each_names_classes(tmp_path: Path, trusted: Callable[[str], None]) -> None:
+    trusted("derma")
+    FAKES["derma"](tmp_path)
+    arguments = [
+        f"data.path={tmp_path / 'dermamnist.npz'}",
+        f"data.cache={CACHE}",
+        "data.size=28",
+        "data.batch_size=16",
+    ]
+    plain = unready(compose(["data=npz", *arguments])[0].data)
+    plain.setup()
+    assert plain.class_names == tuple("0123456")
+    assert opened("derma", tmp_path).class_names[4] == "melanoma"
 
 
 def test_fakes_are_what_other_readers_read(tmp_path: Path) -> None:
