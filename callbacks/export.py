@@ -19,7 +19,7 @@ NAMED = "named.json"
 
 
 class Export:
-    """Writes the generator (.safetensors and card), each setting's protected set, and the class read from unseen images.
+    """Writes the generator (.safetensors and card), each setting's protected set, and the class read from new images.
 
     Args:
         folder: the run folder.

@@ -8,8 +8,8 @@ A grid is a YAML file in ``configs/grid`` (or any path), with these keys:
 * ``victims``: name → ``key=value`` pairs below ``victim.``;
 * ``settings``: some of SETTINGS_ALL;
 * ``seeds``: list of seeds;
-* ``measured_on``: ``test``, or ``rest``: every training image that the victim does not train on, clean. Whatever is chosen
-  by a grid is chosen on ``rest``.
+* ``measured_on``: ``test``, or ``rest``: every training image that the victim does not train on, clean. Whatever is
+  chosen by a grid is chosen on ``rest``.
 
 A cell is either a protection (fitted, its sets stored in ``<store>/<key>``) or a victim. Its key is a hash of all that
 decides its result, so cells are shared between grids, and a changed option makes a new cell. Each finished cell is one
@@ -52,11 +52,11 @@ from experiments.train import check_classifiers, quieten
 from victims.train import train_victim
 
 VERSION = 1  # part of every key; raised when the same options come to mean something else
-# clean: part A; standard: A protected; clean_fast: part B; fast: B protected; misnamed: the unprotected images of B whose
-# class the generator names wrongly, which is what a thief could learn from if the noise of the others said nothing
+# clean: part A; standard: A protected; clean_fast: part B; fast: B protected; misnamed: the unprotected images of B
+# whose class the generator names wrongly, what a thief could learn from, did the others teach nothing
 SETTINGS_ALL = ("clean", "standard", "clean_fast", "fast", "misnamed")
 PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "unseen", "misnamed": "unseen"}
-CELLS = "cells.jsonl"
+CELLS, MADE = "cells.jsonl", "made.json"
 KEYS = {"about", "data", "variants", "victims", "settings", "seeds", "measured_on"}
 
 
@@ -89,7 +89,7 @@ def grid(config: Config) -> int:
     """Computes a grid's missing cells and writes rows, table and plots.
 
     Args:
-        config: ``grid`` names the grid; ``jobs``, ``dry_run``, ``store`` and ``run_dir`` count, all else is in the grid.
+        config: ``grid`` names the grid; ``jobs``, ``dry_run``, ``store``, ``run_dir`` count, the rest is in the grid.
 
     Returns:
         0, or 1 when a cell failed (its row says why, and the next call tries it again).
@@ -149,7 +149,9 @@ def read_grid(name: str) -> dict[str, Any]:
     if not isinstance(spec, dict) or set(spec) != KEYS:
         found = ", ".join(map(str, spec)) if isinstance(spec, dict) else type(spec).__name__
         raise ConfigError([f"grid: {name} needs exactly the keys {', '.join(sorted(KEYS))}; found {found}"])
-    faults = [f"grid: {name}: no setting {s!r}; known: {', '.join(SETTINGS_ALL)}" for s in spec["settings"] if s not in PART]
+    faults = [
+        f"grid: {name}: no setting {s!r}; known: {', '.join(SETTINGS_ALL)}" for s in spec["settings"] if s not in PART
+    ]
     if spec["measured_on"] not in ("test", "rest"):
         faults.append(f"grid: {name}: measured_on is test or rest, found {spec['measured_on']!r}")
     faults += [
@@ -215,7 +217,10 @@ def _cells(
             continue
         if setting == "misnamed" and config.method != OURS:
             continue
-        key = _key("victim", {"recipe": asdict(recipe), "needs": needs, "setting": setting, "on": on, "data": prints, "seed": seed})
+        key = _key(
+            "victim",
+            {"recipe": asdict(recipe), "needs": needs, "setting": setting, "on": on, "data": prints, "seed": seed},
+        )
         here = {**place, "setting": setting, "victim": victim}
         if not needs:
             here = {k: v for k, v in here.items() if k != "variant"}
@@ -268,13 +273,10 @@ def estimate(known: dict[str, dict[str, Any]], missing: list[Cell], work: float)
     return f"{work * rate / 60:.0f} minutes of one process"
 
 
-def compute(
-    missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, folder: Path, jobs: int
-) -> None:
+def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, folder: Path, jobs: int) -> None:
     """Computes cells in ``jobs`` processes; rows go to ``known``, the store and the grid's folder as they finish."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     todo = {cell.key for cell in missing if not cell.is_victim}
-    # a protection whose row is known by name alone must be made again for the victims that read its files
     waiting = sorted(missing, key=lambda cell: (cell.is_victim, -cell.cost))
     with (
         Progress(
@@ -334,18 +336,34 @@ def run_cell(cell: Cell, store: Path) -> dict[str, Any]:
         row["traceback"] = traceback.format_exc()
         return row
     where = environment()
-    row |= {"seconds": time.perf_counter() - started, "device": where["device"], "versions": where["versions"], "git": where["git"]}
+    row |= {
+        "seconds": time.perf_counter() - started,
+        "device": where["device"],
+        "versions": where["versions"],
+        "git": where["git"],
+    }
     write_atomic(store / f"{cell.key}.json", json.dumps(row).encode())
     return row
 
 
+def _made(cell: Cell, key: str, store: Path) -> Path:
+    """The folder of a protection, made if it is not there, by one process; MADE in it tells the seconds that took."""
+    folder, seed = store / key, cell.place["seed"]
+    with FileLock(store / f"{key}.lock"):
+        if (folder / MADE).exists():
+            return folder
+        folder.mkdir(exist_ok=True)
+        data = _data(cell.config)
+        data.seed = seed
+        config = replace(cell.config, victim=replace(cell.config.victim, check_every=0))
+        write_json(folder / MADE, protect_seed(config, data, folder, seed).seconds)
+    return folder
+
+
 def _protection(cell: Cell, store: Path) -> dict[str, Any]:
     """Fits a method, stores its sets, and measures what needs no victim."""
-    data, seed, folder = _data(cell.config), cell.place["seed"], store / cell.key
-    folder.mkdir(exist_ok=True)
-    data.seed = seed
-    config = replace(cell.config, victim=replace(cell.config.victim, check_every=0))
-    made = protect_seed(config, data, folder, seed)
+    data, seed = _data(cell.config), cell.place["seed"]
+    folder = _made(cell, cell.key, store)
     stored = {setting: stored_set(folder, data, setting) for setting in settings_of(folder, data)}
     clean = {setting: data.parts[SETTINGS[setting]] for setting in stored}
     noise = {setting: noise_of(clean[setting], stored[setting]) for setting in stored}
@@ -354,7 +372,7 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
         for name in PROBES
     }
     return {
-        "stages": made.seconds,
+        "stages": json.loads((folder / MADE).read_text()),
         "images": len(data.parts["train"]),
         "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},
         "named": named_right(folder, data),
@@ -369,12 +387,10 @@ def _victim(cell: Cell, store: Path) -> dict[str, Any]:
     part = PART[setting]
     train, noise = data.parts[part], None
     if setting in SETTINGS:
-        if not (store / cell.needs / "protected").exists():
-            _protection(Cell(cell.needs, cell.place, cell.config, "", "", 0.0), store)
-        train = stored_set(store / cell.needs, data, setting)
+        train = stored_set(_made(cell, cell.needs, store), data, setting)
         noise = noise_of(data.parts[part], train)
     elif setting == "misnamed":
-        names = read_named(store / cell.needs)
+        names = read_named(_made(cell, cell.needs, store))
         assert names is not None
         train = train.subset((names != train.labels).nonzero()[:, 0])
     others = data.parts["test"] if cell.measured_on == "test" else rest(data, part)

@@ -35,8 +35,7 @@ def select(rows: list[Row], **place: Any) -> list[Row]:
     return [
         r
         for r in rows
-        if "error" not in r
-        and all(r["place"].get(k, v if k == "variant" else None) == v for k, v in place.items())
+        if "error" not in r and all(r["place"].get(k, v if k == "variant" else None) == v for k, v in place.items())
     ]
 
 
@@ -113,7 +112,10 @@ def curves(data: str, variants: list[str], rows: list[Row]) -> bytes:
     panels = figure.subplots(1, len(victims), sharey=True, squeeze=False)[0]
     for panel, victim in zip(panels, victims, strict=True):
         chance = 0.0
-        lines = [("clean", None, "black", "-"), ("clean_fast", None, "grey", "-")]
+        lines: list[tuple[str, str, str, str]] = [
+            ("clean", "", "black", "-"),
+            ("clean_fast", "", "grey", "-"),
+        ]
         for i, variant in enumerate(variants):
             lines += [("standard", variant, f"C{i % 10}", "-"), ("fast", variant, f"C{i % 10}", "--")]
         for setting, variant, colour, style in lines:

@@ -102,6 +102,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     # resuming a run: the folder is meant to hold its checkpoints
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+    # a frozen encoder stays in evaluation mode by choice
+    warnings.filterwarnings("ignore", ".*module.s. in eval mode at the start of training.*")
     # fewer batches than log_every: the epoch's means are there all the same
     warnings.filterwarnings("ignore", ".*The number of training batches.*is smaller than the logging interval.*")
     os.environ.setdefault("WANDB_SILENT", "true")

@@ -57,7 +57,7 @@ def narrow(classes: int, channels: int, size: tuple[int, int], width: int = 16) 
 
 
 def narrow_vgg(classes: int, channels: int, size: tuple[int, int], width: int = 16) -> nn.Module:
-    """VGG-like: eight 3×3 convolutions of 16 to 128 channels, a max-pool after every second, places kept by the head."""
+    """VGG-like: 3×3 convolutions of 16 to 128 channels, a max-pool after each second one; the head knows places."""
     layers: list[nn.Module] = _conv(channels, width, _halving(size))
     for stage in range(4):
         before = width * 2 ** max(0, stage - 1)

@@ -40,11 +40,15 @@ class GeneratorConfig(NetworkConfig):
     blocks: int = option(1, "encoder=conv: residual blocks a level", ge=0, le=16)
     hidden: int = option(512, "width of the head that names the class", ge=8, le=8192)
     dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
-    waves: float = option(0.75, "share of the bound at which the classes' waves start; 0: none", ge=0, lt=1)
-    tints: float = option(0.0, "share of the bound at which the classes' tints start; 0: none", ge=0, lt=1)
+    pattern: Literal["waves", "tints"] = option(
+        "waves", "what spells the class: fine waves, or tints of middle and rim for pictures of much the same colours"
+    )
+    amplitude: float = option(0.75, "share of the bound at which the patterns start", gt=0, lt=1)
     mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")
     temperature: float = option(
-        0.0, "above 1, doubtful images get mixtures; 0: what the validation part asks for (a frozen encoder; else 1)", ge=0
+        0.0,
+        "above 1, doubtful images get mixtures; 0: what the validation part asks for (a frozen encoder; else 1)",
+        ge=0,
     )
     head_epochs: int = option(60, "frozen encoder: epochs of the head alone before the game starts", ge=0)
 
@@ -98,8 +102,6 @@ class GanConfig:
         found = augment_fault("gan.augment", self.augment)
         if self.surrogate.sees.image_noise + self.surrogate.sees.noise + self.surrogate.sees.swap == 0:
             found.append("gan.surrogate.sees: all weights are 0; give image_noise, noise or swap a weight above 0")
-        if self.generator.waves + self.generator.tints == 0:
-            found.append("gan.generator.waves: waves and tints are both 0, which leaves no noise; give one a share above 0")
         if self.gan_loss != "none" and self.gan_weight == 0:
             found.append("gan.gan_weight: is 0 while gan.gan_loss is on; set gan.gan_loss=none or a weight above 0")
         return found

@@ -32,7 +32,7 @@ from gan.objectives import (
     views,
 )
 from gan.optim import make_optimizer, make_schedule
-from gan.textures import tints, zone_means
+from gan.textures import zone_means
 
 ENCODED = 64  # images that an encoder reads at a time
 HEAD_BATCH = 64
@@ -49,8 +49,8 @@ class ConfounderGAN(pl.LightningModule):
     3. G learns to name the class of the image, to make S right and D wrong, and to keep n small.
 
     In the confounder's terms: step 3 makes n a cause of the label association (n → y), adding n makes it a cause of
-    the published image (n → x′). A frozen encoder's features of all training images are computed once, at the start, and
-    the head learns on them before the game.
+    the published image (n → x′). A frozen encoder's features of all training images are computed once, at the start,
+    and the head learns on them before the game.
 
     Args:
         config: the method's options.
@@ -109,9 +109,9 @@ class ConfounderGAN(pl.LightningModule):
         if trainer.ckpt_path:
             return  # the checkpoint brings the rest
         labels = parts["train"].labels
-        if generator.tint_strength.requires_grad:
-            means = torch.cat([zone_means(parts["train"].pixels(rows)) for rows in chunks(len(labels))])
-            generator.tints.copy_(tints(means, labels, self.surrogate_args[1]))
+        if generator.tinted:
+            means = [zone_means(parts["train"].pixels(rows).float()) for rows in chunks(len(labels))]
+            generator.choose_tints(torch.cat(means).to(self.device), labels)
         if generator.encoder.frozen:
             self.learn_head(labels.to(self.device))
             self.calibrate(parts["val"])
@@ -148,10 +148,10 @@ class ConfounderGAN(pl.LightningModule):
                     optimizer.step()
 
     def calibrate(self, val: ImageSet) -> None:
-        """Chooses the temperature of the code, unless the options name one: the likeliest for images kept from training.
+        """Chooses the code's temperature, unless the options name one: the likeliest for images kept from training.
 
-        The noise then says as much about the label as the head knows, and no more (temperature scaling, Guo et al., ICML
-        2017). Called before the game with a frozen encoder, and after it with any.
+        The noise then says as much about the label as the head knows, and no more (temperature scaling, Guo et al.,
+        ICML 2017). Called before the game with a frozen encoder, and after it with any.
         """
         if self.config.generator.temperature:
             return
@@ -181,7 +181,7 @@ class ConfounderGAN(pl.LightningModule):
         config = self.config
         features = self.features[rows] if self.generator.encoder.frozen else self.generator.encoder(images)
         code = self.generator.code(features)
-        noise = self.generator.noise(code, images.shape[-2:])
+        noise = self.generator.noise(code, images)
         key = (self.seed, self.current_epoch, batch_idx, self.trainer.global_rank)
 
         def seen(noise: Tensor, turn: int) -> list[tuple[float, Tensor]]:

@@ -11,21 +11,22 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.config import GeneratorConfig
 from gan.encoder import Encoder, build_encoder
-from gan.textures import ZONES, textures, zones
+from gan.textures import ZONES, quiet_directions, textures, tints, zone_means, zones
 
 
 class Generator(nn.Module):
     """g: an image gives its noise, n = ε·tanh(g(x)), in one forward pass and without a label.
 
     The confounder is spelled out: an encoder reads the image, a head names its class softly, and every class has a
-    pattern of its own, a wave (a small tile repeated over the whole image) and a tint of the middle and of the rim:
+    pattern of its own, a wave (a small tile repeated over the whole image) or a tint of the middle and of the rim:
 
-        n = ε·tanh(Σ_k c_k(x) · (w_k · wave_k + t_k · tint_k)),  c(x) = √p(x),  p(x) = softmax(head(encoder(x)) / τ)
+        n = ε·tanh(Σ_k c_k(x) · s_k · pattern_k − l(x)),  c(x) = √p(x),  p(x) = softmax(head(encoder(x)) / τ)
 
     so n causes the label association (it is a function of the class that was read) and the published image (it is
-    added). With the root, c has length 1: a doubtful image gets as much noise as a sure one, in a mixture from which its
-    odds can be read. Head and strengths w_k, t_k are learned, and the encoder where it is not a pretrained one; waves and
-    tints are those of ``gan.textures``.
+    added). With the root, c has length 1: a doubtful image gets as much noise as a sure one, in a mixture from which
+    its odds can be read. With tints, l(x) levels the image's own colours where those vary little, so that tints stand
+    out; with waves l is 0. Head and strengths s_k are learned, and the encoder where it is not a pretrained one; the
+    patterns are those of ``gan.textures``.
 
     Args:
         options: of the generator.
@@ -40,13 +41,13 @@ class Generator(nn.Module):
 
     tiles: Tensor
     tints: Tensor
+    usual: Tensor
+    quiet: Tensor
     centre: Tensor
     spread: Tensor
     temperature: Tensor
 
-    def __init__(
-        self, options: GeneratorConfig, encoder: Encoder, channels: int, classes: int, epsilon: float
-    ) -> None:
+    def __init__(self, options: GeneratorConfig, encoder: Encoder, channels: int, classes: int, epsilon: float) -> None:
         super().__init__()
         self.encoder, self.epsilon, self.root = encoder, epsilon, options.mixing == "root"
         self.register_buffer("centre", torch.zeros(encoder.width))
@@ -61,11 +62,22 @@ class Generator(nn.Module):
         )
         self.register_buffer("tiles", textures(classes, channels))
         self.register_buffer("tints", torch.zeros(classes, ZONES, channels))
-        # what starts at nothing stays at nothing
-        self.wave_strength, self.tint_strength = (
-            nn.Parameter(torch.full((classes,), math.atanh(share)), requires_grad=share > 0)
-            for share in (options.waves, options.tints)
-        )
+        self.register_buffer("usual", torch.zeros(ZONES * channels))
+        self.register_buffer("quiet", torch.zeros(ZONES * channels, ZONES * channels))
+        self.strength = nn.Parameter(torch.full((classes,), math.atanh(options.amplitude)))
+        self.tinted = options.pattern == "tints"
+
+    def choose_tints(self, means: Tensor, labels: Tensor) -> None:
+        """Gives classes tints in place of waves, but for the one that gets none, from the training images' zone means.
+
+        Args:
+            means: float N×(ZONES·C) in grey levels, of ``gan.textures.zone_means``.
+            labels: int64 N.
+        """
+        self.tints.copy_(tints(means, labels, len(self.tints)))
+        self.tiles *= (self.tints == 0).all(2).all(1)[:, None, None, None]
+        self.usual.copy_(means.mean(0) / 255)
+        self.quiet.copy_(quiet_directions(means))
 
     def standardise(self, features: Tensor) -> None:
         """Learns centre and spread of each feature, for a frozen encoder, from all training images, float N×D."""
@@ -76,19 +88,22 @@ class Generator(nn.Module):
         """Logits of the classes, float B×K, from the encoder's features, float B×D."""
         return self.head((features - self.centre) / self.spread)
 
-    def noise(self, code: Tensor, size: tuple[int, int]) -> Tensor:
-        """The noise n, float B×C×H×W in [-ε, ε], that a code (float B×K) gives images of that height and width."""
+    def noise(self, code: Tensor, images: Tensor) -> Tensor:
+        """The noise n, float B×C×H×W in [-ε, ε], that a code (float B×K) gives images, float B×C×H×W in [0, 1]."""
+        height, width = images.shape[-2:]
         shares = (code.float() / self.temperature).softmax(1)
         if self.root:
             shares = shares.clamp_min(1e-12).sqrt()  # the root's slope at 0 is infinite
+        shares = shares * self.strength
         # products and sums stay in float32 under bf16 too, whose steps near ε are coarse
-        one = ((shares * self.wave_strength)[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
-        repeats = [-(-length // side) for length, side in zip(size, one.shape[-2:], strict=True)]
-        pattern = one.repeat(1, 1, *repeats)[..., : size[0], : size[1]]
-        if self.tint_strength.requires_grad:
-            colours = ((shares * self.tint_strength)[..., None] * self.tints.flatten(1)).sum(1)
-            masks = zones(size).to(colours.device)
-            for colour, mask in zip(colours.unflatten(1, self.tints.shape[1:]).unbind(1), masks, strict=True):
+        one = (shares[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
+        repeats = [-(-length // side) for length, side in zip((height, width), one.shape[-2:], strict=True)]
+        pattern = one.repeat(1, 1, *repeats)[..., :height, :width]
+        if self.tinted:
+            own = ((zone_means(images.float()) - self.usual)[:, None] * self.quiet).sum(2)
+            colours = (shares[..., None] * self.tints.flatten(1)).sum(1) - own / self.epsilon
+            masks = zones((height, width)).to(colours.device)
+            for colour, mask in zip(colours.chunk(ZONES, 1), masks, strict=True):
                 pattern = pattern + colour[..., None, None] * mask
         return self.epsilon * torch.tanh(pattern)
 
@@ -101,8 +116,7 @@ class Generator(nn.Module):
         Returns:
             The noise n, float B×C×H×W in [-ε, ε]; adding and clipping is the caller's.
         """
-        height, width = images.shape[-2:]
-        return self.noise(self.code(self.encoder(images)), (height, width))
+        return self.noise(self.code(self.encoder(images)), images)
 
 
 def build_generator(

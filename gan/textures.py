@@ -1,10 +1,12 @@
-"""The classes' patterns: waves near the finest that pixels can hold, and tints of the middle and of the rim.
+"""The classes' patterns: waves near the finest that pixels can hold, or tints of the middle and of the rim.
 
-Why waves and no learned ones: a victim that crops at random meets a texture in every phase, so all that a filter and a
-mean can read of it is the energy in a narrow band, best where pictures have least: near the Nyquist frequency. Textures
-that the reading loss was free to choose became constant shifts of colour; whether victims read those better or worse
-depends on the images (docs/METHOD.md). Why tints: the mean response of a fresh network's filters moves with the noise
-itself there, and with its square for waves, so a tint is read sooner, though never as surely: pictures have tints too.
+Why waves and no learned tiles: a victim that crops at random meets a texture in every phase, so all that a filter and a
+mean can read of it is the energy in a narrow band, best where pictures have least: near the Nyquist frequency. A clean
+picture has no such energy, which a victim takes for one of the classes, whatever the picture shows.
+
+Why tints: the mean response of a fresh network's filters moves with a tint itself, but with the square of a wave, so a
+tint is read within the first batches. It is never read as surely, since pictures have tints of their own; hence only
+for pictures of much the same colours (stained cells), which networks learn too fast for waves (docs/METHOD.md).
 """
 
 import itertools
@@ -20,6 +22,7 @@ PHASE = 0.6  # radians; no pixel then falls on a zero of a wave
 LARGEST = 64  # pixels a side of a tile
 ZONES = 2  # the middle and the rim, of about equal areas
 MIDDLE = 0.8  # radius of the middle, in halves of the sides
+QUIET = 5.0  # grey levels (standard deviation) of zone means that the noise can level out within its bound
 ROUNDING = 4.0  # grey levels squared added to the variance of a zone's mean, so that none counts as exactly known
 
 
@@ -75,29 +78,30 @@ def zones(size: tuple[int, int]) -> Tensor:
 
 
 def zone_means(images: Tensor) -> Tensor:
-    """Mean colour of each zone, float N×(ZONES·C) in grey levels, of images, uint8 N×C×H×W."""
-    masks = zones((images.shape[-2], images.shape[-1]))
-    pixels = images.float()
-    return torch.cat([(pixels * mask).sum((2, 3)) / mask.sum().clamp_min(1) for mask in masks], 1)
+    """Mean colour of each zone, float N×(ZONES·C), of images, float N×C×H×W, in their units."""
+    masks = zones((images.shape[-2], images.shape[-1])).to(images.device)
+    means = [(images * mask).sum((2, 3)) / mask.sum().clamp_min(1) for mask in masks]
+    return torch.cat(means, 1)
 
 
 def tints(means: Tensor, labels: Tensor, classes: int) -> Tensor:
     """A tint a class and zone: far apart for a reader of zone means, and against the grain of the pictures.
 
-    From the corners of the colour cube (a finer grid where there are too few), the K that lie farthest apart are chosen
-    one by one, by the Mahalanobis distance of the training images' zone means. Each class then gets the one that its own
-    pictures resemble least (an optimal assignment), so that the colours a clean image has by nature speak for another
-    class. Our design.
+    The first is no tint at all: clean pictures, which have none, then all look like the class that gets it, instead of
+    being told apart by whatever else a victim learned. The others are corners of the colour cube (a finer grid where
+    there are too few), chosen one by one to lie farthest from those before, by the Mahalanobis distance of the training
+    images' zone means. Each class gets the one that its own pictures resemble least (an optimal assignment), so that
+    the colours a picture has by nature speak for another class. Our design.
 
     Args:
-        means: of ``zone_means``, of the training images.
+        means: of ``zone_means``, of the training images, in grey levels.
         labels: int64 N.
         classes: number of classes K.
 
     Returns:
-        float K×ZONES×C in [-1, 1].
+        float K×ZONES×C in [-1, 1]; one class's is all zero.
     """
-    length = means.shape[1]
+    means, labels, length = means.cpu(), labels.cpu(), means.shape[1]
     levels = 2
     while levels**length < classes:
         levels += 1
@@ -107,12 +111,19 @@ def tints(means: Tensor, labels: Tensor, classes: int) -> Tensor:
     def distance(point: Tensor) -> Tensor:
         return torch.einsum("nd,de,ne->n", corners - point, precision, corners - point)
 
-    chosen = [int(distance(torch.zeros(length)).argmax())]
-    nearest = distance(corners[chosen[0]])
+    chosen = torch.zeros(1, length)
+    nearest = distance(chosen[0])
     while len(chosen) < classes:
-        chosen.append(int(nearest.argmax()))
-        nearest = torch.minimum(nearest, distance(corners[chosen[-1]]))
+        chosen = torch.cat([chosen, corners[nearest.argmax()][None]])
+        nearest = torch.minimum(nearest, distance(chosen[-1]))
     own = torch.stack([means[labels == k].mean(0) for k in range(classes)])
-    resemblance = (own - own.mean(0)) @ precision @ corners[chosen].T
+    resemblance = (own - own.mean(0)) @ precision @ chosen.T
     _, places = linear_sum_assignment(resemblance.numpy())
-    return corners[chosen][torch.as_tensor(places)].reshape(classes, ZONES, -1)
+    return chosen[torch.as_tensor(places)].reshape(classes, ZONES, -1)
+
+
+def quiet_directions(means: Tensor) -> Tensor:
+    """Projection, float D×D, on the directions in which zone means (float N×D, grey levels) vary by QUIET or less."""
+    variances, directions = torch.linalg.eigh(torch.cov(means.T))
+    kept = directions[:, variances < QUIET**2]
+    return kept @ kept.T

@@ -85,7 +85,7 @@ def make(channels: int = 3, classes: int = 3, **options: Any) -> Generator:
 def test_noise_has_the_images_shape_and_keeps_the_bound(channels: int, size: tuple[int, int]) -> None:
     generator = make(channels)
     with torch.no_grad():
-        generator.wave_strength.mul_(1000)  # saturated: the bound must hold there too
+        generator.strength.mul_(1000)  # saturated: the bound must hold there too
         noise = generator(torch.rand(2, channels, *size))
     assert noise.shape == (2, channels, *size)
     assert noise.abs().max() <= EPSILON
@@ -95,7 +95,7 @@ def test_noise_has_the_images_shape_and_keeps_the_bound(channels: int, size: tup
 def test_bound_holds_under_bf16() -> None:
     generator = make()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        generator.wave_strength.mul_(1000)
+        generator.strength.mul_(1000)
         noise = generator(torch.rand(2, 3, 16, 16))
     assert noise.dtype == torch.float32
     assert noise.abs().max() <= EPSILON
@@ -122,9 +122,9 @@ def test_every_pixel_of_the_image_matters() -> None:
 
 
 def test_noise_is_the_class_texture_repeated() -> None:
-    generator = make(3, waves=0.75)
+    generator = make(3, amplitude=0.75)
     sure = 100 * torch.eye(3)
-    noise = generator.noise(sure, (10, 7))
+    noise = generator.noise(sure, torch.rand(3, 3, 10, 7))
     assert torch.allclose(noise.abs(), torch.full_like(noise, 0.75 * EPSILON), atol=1e-6)
     assert generator.tiles.shape == (3, 3, 2, 2)
     assert torch.equal(noise[..., 2:, :], noise[..., :8, :])
@@ -157,11 +157,13 @@ def test_more_classes_than_textures() -> None:
 def test_a_doubtful_code_mixes_textures() -> None:
     for mixing, share in (("linear", 1 / 2), ("root", 2**-0.5)):
         generator = make(3, temperature=2.0, mixing=mixing)
-        doubt = generator.noise(torch.tensor([[5.0, 5.0, -50.0]]), (4, 4))
+        doubt = generator.noise(torch.tensor([[5.0, 5.0, -50.0]]), torch.rand(1, 3, 4, 4))
         mixed = EPSILON * torch.tanh(math.atanh(0.75) * (generator.tiles[0] + generator.tiles[1]) * share)
         assert torch.allclose(doubt[0], mixed.repeat(1, 2, 2), atol=1e-6)
     code = torch.tensor([[1.0, 0.0, 0.0]])
-    cold, warm = (make(3, temperature=t, mixing="linear").noise(code, (4, 4)).abs().mean() for t in (0.1, 10.0))
+    cold, warm = (
+        make(3, temperature=t, mixing="linear").noise(code, torch.rand(1, 3, 4, 4)).abs().mean() for t in (0.1, 10.0)
+    )
     assert cold > warm
 
 
@@ -172,7 +174,7 @@ def test_zones_share_the_image_and_survive_flips() -> None:
         assert torch.equal(masks, masks.flip(1))
         assert torch.equal(masks, masks.flip(2))
     assert 0.4 < zones((64, 64))[0].mean() < 0.6
-    image = (zones((32, 32))[0] * 100 + zones((32, 32))[1] * 30)[None, None].to(torch.uint8)
+    image = (zones((32, 32))[0] * 100 + zones((32, 32))[1] * 30)[None, None]
     assert torch.allclose(zone_means(image), torch.tensor([[100.0, 30.0]]))
 
 
@@ -186,18 +188,34 @@ def test_tints_differ_and_speak_against_their_class(channels: int, classes: int)
     assert found.shape == (classes, 2, channels)
     assert found.abs().max() == 1
     assert len(found.flatten(1).unique(dim=0)) == classes
+    assert (found == 0).all(2).all(1).sum() == 1, "one class's is none"
     precision = torch.linalg.inv(torch.cov(means.T))
     own = (centres - centres.mean(0)) @ precision @ found.flatten(1).T
     assert own.diagonal().mean() < own.mean(), "a class's tint resembles its own pictures less than others'"
 
 
-def test_tints_are_seen_only_where_asked_for() -> None:
-    plain, tinted = make(3), make(3, tints=0.5)
-    for generator in (plain, tinted):
-        generator.tints.copy_(torch.ones(3, 2, 3))
-    code = 100 * torch.eye(3)[:1]
-    assert torch.allclose(plain.noise(code, (8, 8)).mean((2, 3)), torch.zeros(1, 3), atol=1e-6)
-    assert tinted.noise(code, (8, 8)).mean() > 0.1 * EPSILON
+def test_tints_take_the_place_of_waves_and_level_quiet_colours() -> None:
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(90) % 3
+    means = 120 + torch.randn(90, 6, generator=random) * torch.tensor([40.0, 40, 40, 2, 2, 2])
+    generator = make(3, pattern="tints", amplitude=0.5)
+    generator.choose_tints(means, labels)
+    assert (generator.tiles.flatten(1).abs().amax(1) > 0).sum() == 1
+    sure, usual = 100 * torch.eye(3), means.mean(0)[:, None, None] / 255
+    masks = zones((16, 16))
+    image = (usual[:3] * masks[0] + usual[3:] * masks[1]).expand(3, 3, 16, 16)
+    noise = generator.noise(sure, image)
+    plain = int((generator.tints == 0).all(2).all(1).nonzero())
+    for k in range(3):
+        values = zone_means(noise[k : k + 1])[0]
+        expected = torch.zeros(6) if k == plain else 0.5 * EPSILON * generator.tints[k].flatten()
+        assert torch.allclose(values, expected, atol=2e-3)
+    # what an image's rim has of its own is taken back there, and its middle, whose colours vary, is left alone
+    for start, share in ((3, 1.0), (0, 0.0)):
+        moved = image + torch.tensor(2 / 255) * masks[start // 3]
+        change = zone_means(generator.noise(sure, moved) - noise)[plain]
+        slope = 1 - 0.5**2  # of tanh, where the plain class's waves are
+        assert change[start : start + 3].mean().item() == pytest.approx(-share * slope * 2 / 255, abs=1e-3)
 
 
 def test_the_temperature_is_the_likeliest() -> None:
@@ -225,7 +243,7 @@ def test_the_pretrained_encoder_is_frozen_and_tells_pictures_apart() -> None:
     trained = sum(
         p.numel() for group in make_optimizer(generator, NetworkConfig()).param_groups for p in group["params"]
     )
-    assert trained == sum(p.numel() for p in [*generator.head.parameters(), generator.wave_strength])
+    assert trained == sum(p.numel() for p in [*generator.head.parameters(), generator.strength])
     images = torch.stack([torch.rand(3, 40, 40), torch.zeros(3, 40, 40), torch.ones(3, 40, 40)])
     features = generator.encoder(images)
     assert features.shape == (3, generator.encoder.width)

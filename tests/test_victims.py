@@ -32,7 +32,7 @@ def test_a_victim_learns_and_reports_every_epoch() -> None:
 
 
 def test_long_trainings_are_measured_now_and_then_and_at_the_end() -> None:
-    for epochs in (1, 16, 17, 60, 200):
+    for epochs in (1, 10, 11, 60, 200):
         at = [epoch for epoch in range(1, epochs + 1) if measured(epoch, epochs)]
         assert len(at) == min(epochs, CHECKS)
         assert at[-1] == epochs

@@ -38,8 +38,8 @@ class Recipe:
 
 
 RECIPES = {
-    # Ours, for two CPU cores: small batches, since a set of a few thousand images gives few steps otherwise. The learning
-    # rate is the field's 0.1 for 128 images, for 32; clean victims are as good with 0.1 as with it (docs/METHOD.md).
+    # Ours, for two CPU cores: small batches, since a set of a few thousand images gives few steps otherwise. The
+    # learning rate is the field's 0.1 for 128 images, for 32; with 0.1, clean victims are no better (docs/METHOD.md).
     "quick": Recipe("narrow", 20, 32, 0.03, 0.2, True, 5e-4, 0.0, "crop+flip"),
     # Ours, for small transformers and mixers, which plain SGD hardly trains.
     "quick_adamw": Recipe("narrow_vit", 40, 32, 1e-3, 0.2, False, 0.05, 1.0, "crop+flip", optimizer="adamw"),
@@ -53,7 +53,9 @@ class VictimConfig:
     """How victims are trained, and how often the protection is checked while the generator learns."""
 
     recipe: Literal["quick", "quick_adamw", "emn60"] = option("quick", "named training recipe (victims/config.py)")
-    arch: str = option("", "architecture: narrow, narrow_vgg, … (gan/classifier.py) or any timm name; empty: the recipe's")
+    arch: str = option(
+        "", "architecture: narrow, narrow_vgg, … (gan/classifier.py) or any timm name; empty: the recipe's"
+    )
     epochs: int = option(0, "epochs; 0: the recipe's", ge=0)
     batch_size: int = option(0, "images a step; 0: the recipe's", ge=0)
     lr: float = option(0.0, "peak learning rate; 0: the recipe's", ge=0)

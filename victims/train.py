@@ -18,7 +18,7 @@ from victims.config import Recipe
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_auroc")
 VAL_FRACTION = 0.1
-CHECKS = 16  # how often a victim is measured, at most: measuring each of many epochs would cost as much as training
+CHECKS = 10  # how often a victim is measured, at most: measuring each of many epochs would cost as much as training
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class VictimReport:
     """What became of a victim.
 
     Attributes:
-        curve: one mapping for each measured epoch (``epoch``, from 1): the METRICS on the clean test images (fractions in
-            [0, 1]), ``val_accuracy`` on a part of its own training images that was kept from it, and ``loss`` on the
+        curve: one mapping for each measured epoch (``epoch``, from 1): the METRICS on the clean test images (fractions
+            in [0, 1]), ``val_accuracy`` on a part of its own training images that was kept from it, and ``loss`` on the
             training images. All epochs are measured up to CHECKS of them, else CHECKS evenly spread ones and the last.
         images: how many it trained on.
         seconds: wall time.

@@ -25,7 +25,8 @@ from datamodules.images import to_float
 from experiments.config import Config, compose
 from experiments.data import make_data
 from experiments.folder import environment
-from experiments.train import make_trainer, quieten
+from experiments.methods import make_trainer
+from experiments.train import quieten
 from gan.module import ConfounderGAN
 from gan.objectives import (
     apply_noise,
@@ -80,7 +81,7 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
             batch = rows[index]
             images, others, labels = to_float(batch.images), to_float(batch.others), batch.labels
             code = generator.code(generator.encoder(images))
-            noise = generator.noise(code, data.size)
+            noise = generator.noise(code, images)
             key = (config.seed, epoch, step, 0)
             fixed, metrics = noise.detach(), {}
             if discriminator is not None:

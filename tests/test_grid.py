@@ -1,0 +1,188 @@
+"""Grids: every cell once, whatever happens; rows that carry what a table needs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments.cli import main
+from experiments.grid import CELLS, cells_of, read_grid
+from experiments.grid_report import moments, table
+
+SPEC: dict[str, Any] = {
+    "about": "Is the harness sound?",
+    "data": {
+        "digits": {
+            "data": "digits",
+            "data.size": 16,
+            "data.limit": 300,
+            "trainer.max_epochs": 1,
+            "victim.epochs": 1,
+            "victim.check_every": 0,
+        }
+    },
+    "variants": {"ours": {}, "class noise": {"method": "random", "baselines.random.kind": "class"}},
+    "victims": {"narrow": {}},
+    "settings": ["clean", "standard", "clean_fast", "fast", "misnamed"],
+    "seeds": [0],
+    "measured_on": "rest",
+}
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(SPEC | changes))
+    return path
+
+
+def arguments(folder: Path, path: Path) -> list[str]:
+    return ["grid", f"grid={path}", f"store={folder / 'store'}", f"run_dir={folder / 'out'}", "jobs=1"]
+
+
+def test_a_grid_is_computed_once_and_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path)
+    assert main([*arguments(tmp_path, path), "dry_run=true"]) == 0
+    shown = capfd.readouterr().out
+    assert "8 cells (6 victims), 0 done, 8 to do" in shown
+    assert "setting=fast" in shown
+    assert not (tmp_path / "out").exists()
+    assert main(arguments(tmp_path, path)) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / CELLS).read_text().splitlines()]
+    assert len(rows) == 8
+    settings = {(r["place"].get("variant"), r["place"].get("setting")) for r in rows}
+    assert ("class noise", "fast") not in settings, "noise that needs labels has no fast setting"
+    assert {("ours", "fast"), ("ours", "misnamed"), (None, "clean"), ("class noise", None)} <= settings
+    ours = next(r for r in rows if r["place"] == {"data": "digits", "variant": "ours", "seed": 0})
+    assert 0 <= ours["named"]["balanced_accuracy"] <= 1
+    assert ours["imperceptibility"]["standard"]["linf"] <= 8 / 255 + 1e-6
+    victim = next(r for r in rows if r["place"].get("setting") == "misnamed")
+    named = json.loads((tmp_path / "store" / ours["key"] / "named.json").read_text())
+    assert victim["images"] == round(len(named) * (1 - ours["named"]["accuracy"]))
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "Is the harness sound?" in text
+    assert "| `digits` | 10 | ours | narrow |" in text
+    assert (tmp_path / "out" / "digits.png").read_bytes().startswith(b"\x89PNG")
+
+    # again: nothing is computed; and from the rows alone, without the store, too
+    before = (tmp_path / "out" / CELLS).read_text()
+    capfd.readouterr()
+    assert main(arguments(tmp_path, path)) == 0
+    assert "8 done, 0 to do" in capfd.readouterr().out
+    assert main([*arguments(tmp_path, path), f"store={tmp_path / 'other'}"]) == 0
+    assert "8 done, 0 to do" in capfd.readouterr().out
+    assert (tmp_path / "out" / CELLS).read_text() == before
+
+    # a row more: only what is new; its protection is made again where the store has lost it
+    path = written(tmp_path, victims={"narrow": {}, "longer": {"victim.epochs": 2}}, settings=["clean", "standard"])
+    assert main([*arguments(tmp_path, path), f"store={tmp_path / 'other'}"]) == 0
+    assert "8 cells (6 victims), 5 done, 3 to do" in capfd.readouterr().out
+    assert len((tmp_path / "out" / CELLS).read_text().splitlines()) == 8
+
+
+def test_a_killed_grid_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
+    path = written(tmp_path, variants={"class noise": SPEC["variants"]["class noise"]}, seeds=[0, 1, 2])
+    command = [sys.executable, "-m", "experiments", *arguments(tmp_path, path)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    store = tmp_path / "store"
+    deadline = time.time() + 120
+    while not list(store.glob("*.json")) and time.time() < deadline:
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True, check=False).stdout
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    kept = {p.name: p.read_bytes() for p in store.glob("*.json")}
+    assert kept
+    deadline = time.time() + 20
+    while any(os.path.exists(f"/proc/{pid}") for pid in children.split()) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in children.split())
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / CELLS).read_text().splitlines()]
+    assert (
+        len({r["key"] for r in rows}) == len(rows) == 12
+    )  # 3 protections; clean, standard and clean_fast of each seed
+    for name, content in kept.items():
+        assert (store / name).read_bytes() == content, "computed once, ever"
+
+
+def test_a_failing_cell_is_a_row_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    victims = {"probe": {"victim.arch": "linear"}, "too large": {}}
+    data = {"digits": SPEC["data"]["digits"] | {"data.size": 12}}
+    variants = {"class noise": SPEC["variants"]["class noise"]}
+    path = written(tmp_path, victims=victims, variants=variants, settings=["standard"], data=data)
+    assert main(arguments(tmp_path, path)) == 1
+    assert "failed: data=digits, variant=class noise, seed=0, setting=standard, victim=too large: ValueError" in (
+        capfd.readouterr().out
+    )
+    rows = [json.loads(line) for line in (tmp_path / "out" / CELLS).read_text().splitlines()]
+    assert sorted("error" in row for row in rows) == [False, False, True]
+    assert main(arguments(tmp_path, path)) == 1  # tried again, and that alone
+    assert "2 done, 1 to do" in capfd.readouterr().out
+
+
+def test_what_decides_a_result_decides_its_key(tmp_path: Path) -> None:
+    def keys(**changes: Any) -> set[str]:
+        path = written(tmp_path, **changes)
+        return {cell.key for cell in cells_of(read_grid(str(path)), "small")}
+
+    plain = keys()
+    assert keys(about="another question") == plain
+    assert keys(data={"renamed": SPEC["data"]["digits"] | {"store": "elsewhere"}}) == plain
+    assert not keys(measured_on="test") & {k for k in plain if k not in keys(victims={"v": {"victim.epochs": 3}})}
+    for changed in ({"data.limit": 320}, {"trainer.max_epochs": 2}, {"victim.lr": 0.5}, {"data.split_seed": 1}):
+        assert keys(data={"digits": SPEC["data"]["digits"] | changed}) != plain, changed
+    assert not keys(seeds=[5]) & plain
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"settings": ["fats"]}, "no setting 'fats'"),
+        ({"measured_on": "val"}, "measured_on is test or rest"),
+        ({"victims": {}}, "victims is a list of names"),
+        ({"variants": {"x": {"gan.epsilom": 4}}}, "small: digits, x, narrow: gan.epsilom: no such key"),
+        ({"victims": {"x": {"victim.arch": "resnet19"}}}, "digits, ours, x: victim.arch: 'resnet19' is neither"),
+        ({"extra": 1}, "needs exactly the keys"),
+    ],
+)
+def test_faults_of_a_grid_are_named(
+    changes: dict[str, Any], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tmp_path, written(tmp_path, **changes))) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_unknown_grids_and_shipped_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["grid"]) == 2
+    assert "which one? give grid=<name or file>; shipped: " in capsys.readouterr().err
+    assert main(["grid", "grid=digit"]) == 2
+    assert "no grid 'digit'; did you mean 'digits'?" in capsys.readouterr().err
+
+
+def test_tables_show_mean_and_spread() -> None:
+    assert moments([]) == "–"
+    assert moments([0.5], 100) == "50.0"
+    assert moments([0.4, 0.6], 100) == "50.0 ± 14.1"
+
+    def victim(setting: str, seed: int, value: float) -> dict[str, Any]:
+        place = {"data": "d", "seed": seed, "setting": setting, "victim": "v"}
+        if setting != "clean":
+            place["variant"] = "a"
+        return {"place": place, "scores": {"balanced_accuracy": {"last": value}}, "chance": 0.5}
+
+    made = {
+        "place": {"data": "d", "variant": "a", "seed": 0},
+        "named": {"balanced_accuracy": 0.9},
+        "imperceptibility": {"standard": {"psnr": 33.0, "ssim": 0.9}},
+        "stages": {"training": 60, "export": 60},
+        "chance": 0.5,
+    }
+    rows = [made, *(victim("clean", s, 0.8) for s in (0, 1)), victim("standard", 0, 0.5), victim("standard", 1, 0.6)]
+    assert table(rows).splitlines()[-1] == "| `d` | 50 | a | v | 80.0 ± 0.0 | 55.0 ± 7.1 | 90.0 | 33.0 | 0.900 | 2.0 |"
