@@ -11,6 +11,9 @@ from typing import Any
 
 from experiments.config import leaves
 from experiments.data import MODULES, module_of
+from experiments.grid import CELLS
+from experiments.grid_report import notes
+from experiments.grid_report import table as table_of_grid
 from experiments.results import cell, facts, table
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +92,13 @@ def short_runs() -> str:
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
 
+def grid_table(name: str) -> str:
+    """A committed grid's table and how to read it."""
+    folder = ROOT / "results" / "grids" / name
+    rows = [json.loads(line) for line in (folder / CELLS).read_text().splitlines()]
+    return "\n".join([table_of_grid(rows), "", *notes(json.loads((folder / "grid.json").read_text()), rows)])
+
+
 def data_sets() -> str:
     """A row a data set, from what its module states."""
     rows = [["`DATA=`", "data set", "classes", "images (train + val + test)", "pixels", "licence", "what you do"]]
@@ -145,6 +155,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/METHOD.md": {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),
         "results/unet/digits_variants": digits_variants,
+        "results/grids/pilot": lambda: grid_table("pilot"),
     },
 }
 
