@@ -46,7 +46,7 @@ class GeneratorConfig(NetworkConfig):
     amplitude: float = option(0.75, "share of the bound at which the patterns start", gt=0, lt=1)
     mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")
     temperature: float = option(
-        0.0,
+        1.0,
         "above 1, doubtful images get mixtures; 0: what the validation part asks for (a frozen encoder; else 1)",
         ge=0,
     )

@@ -221,7 +221,7 @@ def test_tints_take_the_place_of_waves_and_level_quiet_colours() -> None:
 def test_the_temperature_is_the_likeliest() -> None:
     """Logits that are right half the time and always sure of it ask for a high temperature; sound ones for 1."""
     images = ImageSet(torch.randint(0, 256, (200, 1, 16, 16), dtype=torch.uint8), torch.arange(200) % 2)
-    config = GanConfig(gan_loss="none", generator=GeneratorConfig(encoder="conv", width=8, hidden=16))
+    config = GanConfig(gan_loss="none", generator=GeneratorConfig(encoder="conv", width=8, hidden=16, temperature=0))
     module = ConfounderGAN(config, 2, 1, (16, 16), 1, 0)
     sure = torch.tensor([[6.0, 0.0]]).expand(200, 2)
     module.generator.code = lambda features: sure  # type: ignore[method-assign]
