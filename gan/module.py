@@ -1,5 +1,6 @@
 """ConfounderGAN as a LightningModule: a discriminator, a surrogate and a generator step in every batch."""
 
+import copy
 import os
 import time
 from typing import Any, cast
@@ -136,16 +137,19 @@ class ConfounderGAN(pl.LightningModule):
 
         Every process does the same by itself, from the same features.
         """
-        options, head = self.config.generator, self.generator.head
+        options, generator = self.config.generator, self.generator
+        head = copy.deepcopy(generator.head)  # DDP watches the gradients of its own parameters
+        scaled = (self.features - generator.centre) / generator.spread
         optimizer = torch.optim.AdamW(head.parameters(), options.lr, weight_decay=options.weight_decay)
         with own_randomness(self.seed, self.device), torch.enable_grad():
             head.train()
             for _ in range(options.head_epochs):
                 for rows in torch.randperm(len(labels)).to(self.device).split(HEAD_BATCH):
-                    loss = F.cross_entropy(self.generator.code(self.features[rows]), labels[rows])
+                    loss = F.cross_entropy(head(scaled[rows]), labels[rows])
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     optimizer.step()
+        generator.head.load_state_dict(head.state_dict())
 
     def calibrate(self, val: ImageSet) -> None:
         """Chooses the code's temperature, unless the options name one: the likeliest for images kept from training.
