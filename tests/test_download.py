@@ -149,11 +149,11 @@ def test_neither_module_imports_torch() -> None:
 
 def test_files_are_fetched_into_sub_folders_and_no_trace_of_the_way_is_left(remote: Remote, tmp_path: Path) -> None:
     files = [remote.file("a.bin", size=len(BODY)), remote.file("deep/b.bin", f"md5:{hashlib.md5(BODY).hexdigest()}")]
-    paths = ensure(files, tmp_path / "new" / "root", True, "Set")
-    assert paths == [tmp_path / "new/root/a.bin", tmp_path / "new/root/deep/b.bin"]
+    paths = ensure(files, tmp_path / "new" / "place", True, "Set")
+    assert paths == [tmp_path / "new/place/a.bin", tmp_path / "new/place/deep/b.bin"]
     assert [p.read_bytes() for p in paths] == [BODY, BODY]
     assert not list(tmp_path.rglob("*.part*"))
-    ensure(files, tmp_path / "new" / "root", False, "Set")
+    ensure(files, tmp_path / "new" / "place", False, "Set")
     assert len(remote.asked) == 2
 
 
