@@ -15,11 +15,12 @@ import pytest
 from conftest import SMALL
 
 from experiments.cli import VERBS, main
+from experiments.grid import CELLS
 from experiments.tables import PLACES, rendered
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BENCHMARKS = ("loop_overhead_cpu.json", "data_cpu.json")
+OTHERS = ("loop_overhead_cpu.json", "data_cpu.json", "grid.json")  # benchmarks, and what a grid was asked
 LAYERS = {"datamodules": 0, "gan": 1, "baselines": 2, "victims": 2, "callbacks": 3, "experiments": 4}
 
 
@@ -108,13 +109,27 @@ def test_tables_come_from_the_results(document: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in sorted((ROOT / "results").rglob("*.json")) if p.name not in BENCHMARKS], ids=str
+    "path", [p for p in sorted((ROOT / "results").rglob("*.json")) if p.name not in OTHERS], ids=str
 )
 def test_committed_results_follow_the_schema(path: Path) -> None:
     schema = json.loads((files("experiments") / "results.schema.json").read_text())
     results = json.loads(path.read_text())
     jsonschema.validate(results, schema)
     assert results["environment"]["versions"]["torch"]
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "results" / "grids").iterdir()), ids=lambda p: p.name)
+def test_committed_grids_are_whole_and_say_where_they_ran(folder: Path) -> None:
+    spec = json.loads((folder / "grid.json").read_text())
+    rows = [json.loads(line) for line in (folder / CELLS).read_text().splitlines()]
+    assert {row["place"]["data"] for row in rows} == set(spec["data"])
+    assert {row["place"]["seed"] for row in rows} == set(spec["seeds"])
+    assert len({row["key"] for row in rows}) == len(rows)
+    for row in rows:
+        assert "error" not in row
+        assert row["versions"]["torch"]
+        assert row["device"]
+        assert row["seconds"] > 0
 
 
 def test_benchmark_runs_and_its_weights_are_bit_equal(tmp_path: Path) -> None:
