@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from datamodules.images import ImageSet
+from gan.classifier import NARROW, build_classifier
 from victims.config import RECIPES, VictimConfig
 from victims.train import CHECKS, VictimReport, measure, measured, train_victim
 
@@ -105,3 +106,17 @@ def test_sets_smaller_than_a_batch_still_train() -> None:
 def test_unknown_architecture() -> None:
     with pytest.raises(ValueError, match="neither one of narrow"):
         train_victim(blobs(), blobs(), 3, replace(FAST, arch="nothing"), 0)
+
+
+@pytest.mark.parametrize("arch", NARROW)
+@pytest.mark.parametrize(("channels", "size"), [(1, (16, 16)), (3, (32, 40)), (3, (64, 64))])
+def test_narrow_networks_take_images_of_many_sizes(arch: str, channels: int, size: tuple[int, int]) -> None:
+    logits = build_classifier(arch, 5, channels, size)(torch.rand(2, channels, *size))
+    assert logits.shape == (2, 5)
+    assert torch.isfinite(logits).all()
+
+
+def test_images_too_small_for_a_network_are_named() -> None:
+    assert build_classifier("narrow", 3, 1, (16, 10))(torch.rand(2, 1, 16, 10)).shape == (2, 3)
+    with pytest.raises(ValueError, match="'narrow_vgg' cannot be built for 16×10 images; at least 16 pixels a side"):
+        build_classifier("narrow_vgg", 3, 1, (16, 10))
