@@ -117,6 +117,8 @@ def grid(config: Config) -> int:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     store.mkdir(parents=True, exist_ok=True)
+    rows = [known[cell.key] for cell in cells if cell.key in known]
+    save_rows(folder, spec, rows)  # without a torn line, so that rows can be added
     try:
         with FileLock(store / ".lock", timeout=0):
             compute(missing, known, store, folder, config.jobs or os.cpu_count() or 1)
@@ -258,7 +260,8 @@ def known_rows(folder: Path, store: Path) -> dict[str, dict[str, Any]]:
     """Finished rows by key, of the grid's own folder and of the store."""
     rows = {}
     if (folder / CELLS).exists():
-        rows = {row["key"]: row for row in map(json.loads, (folder / CELLS).read_text().splitlines())}
+        # a torn last line (killed while writing it) is in the store
+        rows = {row["key"]: row for row in map(json.loads, (folder / CELLS).read_text().split("\n")[:-1])}
     for path in store.glob("*.json"):
         rows[path.stem] = json.loads(path.read_text())
     return rows
@@ -266,7 +269,7 @@ def known_rows(folder: Path, store: Path) -> dict[str, dict[str, Any]]:
 
 def estimate(known: dict[str, dict[str, Any]], missing: list[Cell], work: float) -> str:
     """How long the missing cells will take one after another, by what finished ones took; in words."""
-    paid = [(row["seconds"], row["cost"]) for row in known.values() if row.get("cost")]
+    paid = [(row["seconds"], row["cost"]) for row in known.values() if "seconds" in row]
     if not paid:
         return f"{len(missing)} cells; how long is known after the first"
     rate = sum(s for s, _ in paid) / sum(c for _, c in paid)

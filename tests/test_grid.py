@@ -99,6 +99,8 @@ def test_a_killed_grid_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
     running.wait()
     kept = {p.name: p.read_bytes() for p in store.glob("*.json")}
     assert kept
+    with (tmp_path / "out" / CELLS).open("a") as lines:
+        lines.write('{"key": "torn')  # as if it had been killed while writing
     deadline = time.time() + 20
     while any(os.path.exists(f"/proc/{pid}") for pid in children.split()) and time.time() < deadline:
         time.sleep(0.1)
@@ -122,6 +124,8 @@ def test_a_failing_cell_is_a_row_and_the_others_go_on(tmp_path: Path, capfd: pyt
     )
     rows = [json.loads(line) for line in (tmp_path / "out" / CELLS).read_text().splitlines()]
     assert sorted("error" in row for row in rows) == [False, False, True]
+    assert main([*arguments(tmp_path, path), "dry_run=true"]) == 0
+    assert "minutes of one process" in capfd.readouterr().out
     assert main(arguments(tmp_path, path)) == 1  # tried again, and that alone
     assert "2 done, 1 to do" in capfd.readouterr().out
 
