@@ -156,6 +156,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),
         "results/unet/digits_variants": digits_variants,
         "results/grids/pilot": lambda: grid_table("pilot"),
+        "results/grids/pilot_calibrated": lambda: grid_table("pilot_calibrated"),
         "results/grids/doubt": lambda: grid_table("doubt"),
     },
 }
