@@ -12,8 +12,8 @@ from datamodules.augment import augment, draws, own_randomness
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
 from datamodules.protected import Passes
-from gan.classifier import build_classifier
 from gan.protection import quantise
+from victims.classifier import build_classifier
 
 
 class ErrorMinimising:

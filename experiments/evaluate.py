@@ -24,8 +24,8 @@ from experiments import results
 from experiments.config import OURS, Config, ConfigError, compose
 from experiments.data import make_data
 from experiments.folder import RunError, describe, is_main, newest, say, write_json
-from gan.classifier import check_arch
 from gan.protection import GeneratorFileError, load_generator
+from victims.classifier import check_arch
 from victims.train import train_victim
 
 

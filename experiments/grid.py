@@ -26,6 +26,7 @@ import traceback
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def read_grid(name: str) -> dict[str, Any]:
 
 
 def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
-    """All cells of a grid, protections before the victims that read them.
+    """All cells of a grid, seed by seed (a grid that is stopped has whole seeds), protections before their victims.
 
     Raises:
         ConfigError: options of a variant, a victim or a data set are unknown or contradict each other.
@@ -175,22 +176,18 @@ def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
     """
     found: dict[str, Cell] = {}
     on = spec["measured_on"]
-    for data_name, data_options in spec["data"].items():
-        for variant, options in spec["variants"].items():
-            for victim, victim_options in spec["victims"].items():
-                merged = _pairs(data_options) | _pairs(options) | _pairs(victim_options)
-                try:
-                    config, _ = compose([f"{key}={value}" for key, value in merged.items()])
-                    if faults := check_classifiers(config):
-                        raise ConfigError(faults)
-                except ConfigError as error:
-                    where = f"grid {name}: {data_name}, {variant}, {victim}"
-                    raise ConfigError([f"{where}: {fault}" for fault in error.faults]) from error
-                data = _data(config)
-                for seed in spec["seeds"]:
-                    place = {"data": data_name, "variant": variant, "seed": seed}
-                    for cell in _cells(config, data, place, victim, spec["settings"], on):
-                        found.setdefault(cell.key, cell)
+    for seed, data_name, variant, victim in product(spec["seeds"], spec["data"], spec["variants"], spec["victims"]):
+        merged = _pairs(spec["data"][data_name]) | _pairs(spec["variants"][variant]) | _pairs(spec["victims"][victim])
+        try:
+            config, _ = compose([f"{key}={value}" for key, value in merged.items()])
+            if faults := check_classifiers(config):
+                raise ConfigError(faults)
+        except ConfigError as error:
+            where = f"grid {name}: {data_name}, {variant}, {victim}"
+            raise ConfigError([f"{where}: {fault}" for fault in error.faults]) from error
+        place = {"data": data_name, "variant": variant, "seed": seed}
+        for cell in _cells(config, _data(config), place, victim, spec["settings"], on):
+            found.setdefault(cell.key, cell)
     return list(found.values())
 
 
@@ -246,7 +243,7 @@ def _key(kind: str, content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _data_of(text: str) -> ImageDataModule:
     return make_data(compose([], json.loads(text))[0])
 

@@ -14,7 +14,7 @@ from experiments.evaluate import evaluate_seed, finish, reopen, summed_up
 from experiments.folder import choose, describe, is_main, say
 from experiments.logs import log_end
 from experiments.methods import protect_seed
-from gan.classifier import check_arch
+from victims.classifier import check_arch
 
 WHERE = ("accelerator", "devices", "num_nodes", "strategy", "log_every")  # may differ when a run goes on
 
@@ -67,6 +67,8 @@ def check_classifiers(config: Config) -> list[str]:
         "baselines.emn.arch": config.baselines.emn.arch,
         "victim.arch": config.victim.resolved().arch,
     }
+    if config.gan.generator.second_reader != "none":
+        named["gan.generator.second_reader"] = config.gan.generator.second_reader
     return [f"{key}: {fault}" for key, arch in named.items() if (fault := check_arch(arch))]
 
 
@@ -76,6 +78,7 @@ def shortened(config: Config) -> Config:
         config,
         seeds=min(config.seeds, 2),
         data=replace(config.data, limit=config.data.limit or 400),
+        gan=replace(config.gan, generator=replace(config.gan.generator, second_epochs=1)),
         victim=replace(config.victim, epochs=1, check_every=1, check_epochs=1),
         trainer=replace(config.trainer, max_epochs=1, log_every=1),
     )

@@ -15,8 +15,8 @@ from datamodules.images import to_float
 from experiments.config import Config
 from experiments.data import make_data, unready
 from experiments.logs import wandb_mode
-from gan.classifier import build_classifier
 from gan.module import ConfounderGAN
+from victims.classifier import build_classifier
 
 CLASSES = 12  # named one by one
 

@@ -38,6 +38,12 @@ class GeneratorConfig(NetworkConfig):
     width: int = option(32, "encoder=conv: channels at half resolution, doubled at every halving", ge=4, le=1024)
     levels: int = option(3, "encoder=conv: how many times the image is halved", ge=1, le=6)
     blocks: int = option(1, "encoder=conv: residual blocks a level", ge=0, le=16)
+    second_reader: str = option(
+        "narrow",
+        "a classifier taught like a victim before the game, whose reading is averaged with the head's; "
+        "'narrow' or any timm model name, or none",
+    )
+    second_epochs: int = option(30, "epochs of the second reader", ge=1)
     hidden: int = option(512, "width of the head that names the class", ge=8, le=8192)
     dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
     pattern: Literal["waves", "tints"] = option(
@@ -46,8 +52,8 @@ class GeneratorConfig(NetworkConfig):
     amplitude: float = option(0.75, "share of the bound at which the patterns start", gt=0, lt=1)
     mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")
     temperature: float = option(
-        1.0,
-        "above 1, doubtful images get mixtures; 0: what the validation part asks for (a frozen encoder; else 1)",
+        0.5,
+        "high: doubtful images get mixtures, low: the likeliest class's pattern; 0: what the validation part asks for",
         ge=0,
     )
     head_epochs: int = option(60, "frozen encoder: epochs of the head alone before the game starts", ge=0)

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from rich.progress import track
+from rich.progress import Progress, track
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,8 +19,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from datamodules.augment import own_randomness
 from datamodules.images import ImageSet, to_float
 from gan.batchnorm import join_batch_norm
-from gan.classifier import build_classifier
 from gan.config import GanConfig, NetworkConfig
+from gan.encoder import Encoder
 from gan.networks import Discriminator, build_generator
 from gan.objectives import (
     apply_noise,
@@ -32,8 +32,11 @@ from gan.objectives import (
     reading_loss,
     views,
 )
-from gan.optim import make_optimizer, make_schedule
+from gan.optim import make_optimizer
+from gan.reader import SecondReader
 from gan.textures import zone_means
+from victims.classifier import build_classifier
+from victims.schedule import make_schedule
 
 ENCODED = 64  # images that an encoder reads at a time
 HEAD_BATCH = 64
@@ -50,8 +53,8 @@ class ConfounderGAN(pl.LightningModule):
     3. G learns to name the class of the image, to make S right and D wrong, and to keep n small.
 
     In the confounder's terms: step 3 makes n a cause of the label association (n → y), adding n makes it a cause of
-    the published image (n → x′). A frozen encoder's features of all training images are computed once, at the start,
-    and the head learns on them before the game.
+    the published image (n → x′). Before the game a second reader is taught, a frozen encoder's features of all training
+    images are computed once, and the head learns on them.
 
     Args:
         config: the method's options.
@@ -77,7 +80,7 @@ class ConfounderGAN(pl.LightningModule):
         g, d = config.generator, config.discriminator
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.generator = build_generator(g, channels, classes, self.epsilon)
+            self.generator = build_generator(g, channels, classes, self.epsilon, size)
             self.discriminator = Discriminator(channels, d.width, d.levels) if config.gan_loss != "none" else None
             self.surrogate = build_classifier(*self.surrogate_args)
         self.to(memory_format=torch.channels_last)  # faster convolutions on CPU and GPU
@@ -101,11 +104,15 @@ class ConfounderGAN(pl.LightningModule):
                 (cast(nn.Module, self.generator.encoder) if network is self.generator else network).compile()
 
     def on_fit_start(self) -> None:
-        """What is done once, before the game: tints; with a frozen encoder also features, head and temperature."""
+        """What is done once, before the game: second reader, tints, and a frozen encoder's features and head."""
         generator, trainer = self.generator, self.trainer
         parts = cast(Any, trainer).datamodule.parts
+        if generator.second:
+            if not trainer.ckpt_path:
+                self.teach(generator.second, parts)
+            self.opinions = self.read(parts["train"], generator.second)
         if generator.encoder.frozen:
-            self.features = self.read(parts["train"])
+            self.features = self.read(parts["train"], generator.encoder)
             generator.standardise(self.features)
         if trainer.ckpt_path:
             return  # the checkpoint brings the rest
@@ -117,20 +124,34 @@ class ConfounderGAN(pl.LightningModule):
             self.learn_head(labels.to(self.device))
             self.calibrate(parts["val"])
 
-    def read(self, images: ImageSet) -> Tensor:
-        """The encoder's features of images, float N×D on the device; each process reads its share of the chunks."""
+    @property
+    def quiet(self) -> bool:
+        """Whether this process shows no progress."""
+        return bool(os.environ.get("CONFOUNDERGAN_QUIET")) or (bool(self._trainer) and self.trainer.global_rank > 0)
+
+    def teach(self, second: SecondReader, parts: dict[str, ImageSet]) -> None:
+        """Teaches the second reader: every process does the same by itself, then takes the first one's weights."""
+        epochs = self.config.generator.second_epochs
+        with Progress(disable=self.quiet, transient=True) as bar:
+            task = bar.add_task("teaching the second reader", total=epochs)
+            second.teach(parts["train"], parts["val"], epochs, self.seed, self.device, lambda: bar.advance(task))
+        if self.trainer.world_size > 1:
+            for value in second.state_dict().values():
+                dist.broadcast(value, 0)
+
+    def read(self, images: ImageSet, reader: Encoder | SecondReader) -> Tensor:
+        """What a frozen reader makes of images, float N×D on the device; each process reads its share of the chunks."""
         shared = bool(self._trainer) and self.trainer.world_size > 1
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if shared else (0, 1)
-        features = torch.zeros(len(images), self.generator.encoder.width, device=self.device)
-        quiet = bool(os.environ.get("CONFOUNDERGAN_QUIET")) or rank > 0
+        found = torch.zeros(len(images), reader.width, device=self.device)
         parts = chunks(len(images))
         with torch.no_grad():
-            for i, rows in enumerate(track(parts, "reading images", disable=quiet, transient=True)):
+            for i, rows in enumerate(track(parts, "reading images", disable=self.quiet, transient=True)):
                 if i % world == rank:
-                    features[rows] = self.generator.encoder(to_float(images.pixels(rows).to(self.device)))
+                    found[rows] = reader(to_float(images.pixels(rows).to(self.device)))
         if shared:
-            dist.all_reduce(features)
-        return features
+            dist.all_reduce(found)
+        return found
 
     def learn_head(self, labels: Tensor) -> None:
         """Trains the head alone on the features of all training images: cheap, and the game starts with a code.
@@ -162,7 +183,8 @@ class ConfounderGAN(pl.LightningModule):
         training = self.generator.training
         self.generator.eval()
         with torch.no_grad():
-            logits = self.generator.code(self.read(val)).float()
+            codes = [self.generator.code(to_float(val.pixels(rows).to(self.device))) for rows in chunks(len(val))]
+            logits = torch.cat(codes).float()
             labels = val.labels.to(logits.device)
             losses = torch.stack([F.cross_entropy(logits / value, labels) for value in TEMPERATURES])
             self.generator.temperature.fill_(TEMPERATURES[int(losses.argmin())])
@@ -184,7 +206,8 @@ class ConfounderGAN(pl.LightningModule):
         s_opt, g_opt = optimizers[-2:]
         config = self.config
         features = self.features[rows] if self.generator.encoder.frozen else self.generator.encoder(images)
-        code = self.generator.code(features)
+        own = self.generator.named(features)
+        code = self.generator.joined(own, self.opinions[rows] if self.generator.second else None)
         noise = self.generator.noise(code, images)
         key = (self.seed, self.current_epoch, batch_idx, self.trainer.global_rank)
 
@@ -209,7 +232,8 @@ class ConfounderGAN(pl.LightningModule):
 
         with self.toggled_optimizer(g_opt):
             read, logits = reading_loss(self.surrogate, seen(noise, 1), labels)
-            named, size = F.cross_entropy(code, labels), norm_penalty(noise, self.epsilon)
+            # of the head alone: a second reader knows its lessons by heart and would leave it nothing to learn
+            named, size = F.cross_entropy(own, labels), norm_penalty(noise, self.epsilon)
             loss = read + config.code_weight * named + config.norm_weight * size
             if self.discriminator is not None:
                 fooled = generator_gan_loss(config.gan_loss, self.discriminator(apply_noise(images, noise)))

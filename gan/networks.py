@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.config import GeneratorConfig
 from gan.encoder import Encoder, build_encoder
+from gan.reader import SecondReader
 from gan.textures import ZONES, quiet_directions, textures, tints, zone_means, zones
 
 
@@ -20,9 +21,11 @@ class Generator(nn.Module):
     The confounder is spelled out: an encoder reads the image, a head names its class softly, and every class has a
     pattern of its own, a wave (a small tile repeated over the whole image) or a tint of the middle and of the rim:
 
-        n = ε·tanh(Σ_k c_k(x) · s_k · pattern_k − l(x)),  c(x) = √p(x),  p(x) = softmax(head(encoder(x)) / τ)
+        n = ε·tanh(Σ_k c_k(x) · s_k · pattern_k − l(x)),  c(x) = √p(x),  p(x) = softmax(z(x) / τ)
 
-    so n causes the label association (it is a function of the class that was read) and the published image (it is
+    where z are the log-probabilities of head(encoder(x)), or their mean with those of a second reader.
+
+    So n causes the label association (it is a function of the class that was read) and the published image (it is
     added). With the root, c has length 1: a doubtful image gets as much noise as a sure one, in a mixture from which
     its odds can be read. With tints, l(x) levels the image's own colours where those vary little, so that tints stand
     out; with waves l is 0. Head and strengths s_k are learned, and the encoder where it is not a pretrained one; the
@@ -31,6 +34,7 @@ class Generator(nn.Module):
     Args:
         options: of the generator.
         encoder: images, float B×C×H×W in [0, 1], to features, float B×D (its ``width`` is D).
+        second: the second reader, or None.
         channels: 1 (gray) or 3 (RGB), of the images.
         classes: number of classes K.
         epsilon: the bound ε of the noise, in [0, 1] pixel units (8/255 for eight grey levels).
@@ -47,9 +51,17 @@ class Generator(nn.Module):
     spread: Tensor
     temperature: Tensor
 
-    def __init__(self, options: GeneratorConfig, encoder: Encoder, channels: int, classes: int, epsilon: float) -> None:
+    def __init__(
+        self,
+        options: GeneratorConfig,
+        encoder: Encoder,
+        second: SecondReader | None,
+        channels: int,
+        classes: int,
+        epsilon: float,
+    ) -> None:
         super().__init__()
-        self.encoder, self.epsilon, self.root = encoder, epsilon, options.mixing == "root"
+        self.encoder, self.second, self.epsilon, self.root = encoder, second, epsilon, options.mixing == "root"
         self.register_buffer("centre", torch.zeros(encoder.width))
         self.register_buffer("spread", torch.ones(encoder.width))
         self.register_buffer("temperature", torch.tensor(options.temperature or 1.0))
@@ -84,9 +96,17 @@ class Generator(nn.Module):
         self.centre.copy_(features.mean(0))
         self.spread.copy_(features.std(0) + 1e-3)
 
-    def code(self, features: Tensor) -> Tensor:
-        """Logits of the classes, float B×K, from the encoder's features, float B×D."""
+    def named(self, features: Tensor) -> Tensor:
+        """The head's logits of the classes, float B×K, from the encoder's features, float B×D."""
         return self.head((features - self.centre) / self.spread)
+
+    def joined(self, named: Tensor, opinion: Tensor | None) -> Tensor:
+        """The code: the head's logits (float B×K), or the mean of the log-probabilities with the second reader's."""
+        return named if opinion is None else (named.float().log_softmax(1) + opinion) / 2
+
+    def code(self, images: Tensor) -> Tensor:
+        """The code, float B×K, that images, float B×C×H×W in [0, 1], get."""
+        return self.joined(self.named(self.encoder(images)), self.second(images) if self.second else None)
 
     def noise(self, code: Tensor, images: Tensor) -> Tensor:
         """The noise n, float B×C×H×W in [-ε, ε], that a code (float B×K) gives images, float B×C×H×W in [0, 1]."""
@@ -116,11 +136,11 @@ class Generator(nn.Module):
         Returns:
             The noise n, float B×C×H×W in [-ε, ε]; adding and clipping is the caller's.
         """
-        return self.noise(self.code(self.encoder(images)), images)
+        return self.noise(self.code(images), images)
 
 
 def build_generator(
-    options: GeneratorConfig, channels: int, classes: int, epsilon: float, load: bool = True
+    options: GeneratorConfig, channels: int, classes: int, epsilon: float, size: tuple[int, int], load: bool = True
 ) -> Generator:
     """The generator that the options describe (global torch random state decides its weights).
 
@@ -129,9 +149,15 @@ def build_generator(
         channels: 1 or 3.
         classes: number of classes K.
         epsilon: the bound in [0, 1] pixel units.
+        size: height and width of the images that a second reader is taught on.
         load: read a pretrained encoder's weights; without it they come with the generator's file.
+
+    Raises:
+        ValueError: there is no such second reader for these images, or more classes than different waves.
     """
-    return Generator(options, build_encoder(options, channels, load), channels, classes, epsilon)
+    encoder, arch = build_encoder(options, channels, load), options.second_reader
+    second = None if arch == "none" else SecondReader(arch, classes, channels, size)
+    return Generator(options, encoder, second, channels, classes, epsilon)
 
 
 class Discriminator(nn.Module):

@@ -16,7 +16,7 @@ from datamodules.protected import write_atomic
 from gan.config import GeneratorConfig
 from gan.networks import Generator, build_generator
 
-FORMAT = 3
+FORMAT = 4
 
 
 class GeneratorFileError(Exception):
@@ -97,7 +97,7 @@ class TrainedGenerator:
     def name(self, images: Tensor, chunk: int = 256) -> Tensor:
         """The class, int64 N on the CPU, that the generator reads from images, uint8 N×C×H×W, and spells in noise."""
         device = next(self.generator.parameters()).device
-        read = [self.generator.code(self.generator.encoder(to_float(part.to(device)))) for part in images.split(chunk)]
+        read = [self.generator.code(to_float(part.to(device))) for part in images.split(chunk)]
         return torch.cat(read).argmax(1).cpu()
 
 
@@ -136,8 +136,9 @@ def load_generator(path: Path) -> tuple[TrainedGenerator, Card, str]:
         card = Card(**fields)
         options = GeneratorConfig(**card.generator)
         classes = len(card.class_names)
-        generator = build_generator(options, card.channels, classes, card.epsilon / 255, load=False)
+        size = (card.size[0], card.size[1])
+        generator = build_generator(options, card.channels, classes, card.epsilon / 255, size, load=False)
         generator.load_state_dict(load(data))
-    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise GeneratorFileError(f"{path}: weights and card do not fit ({error}); get both again") from error
     return TrainedGenerator(generator, card.epsilon), card, sha256

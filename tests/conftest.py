@@ -23,6 +23,7 @@ SMALL = [
     "gan.generator.encoder=conv",
     "gan.generator.width=8",
     "gan.generator.levels=2",
+    "gan.generator.second_epochs=1",
     "gan.discriminator.width=8",
     "victim.epochs=1",
 ]

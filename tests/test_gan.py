@@ -23,14 +23,15 @@ from datamodules.images import ImageSet, to_float
 from datamodules.source import Listing
 from experiments.config import Config, compose
 from gan import module as module_file
-from gan.classifier import build_classifier, check_arch
 from gan.config import GanConfig, GeneratorConfig, NetworkConfig, SurrogateConfig, ViewsConfig
 from gan.encoder import PretrainedEncoder
 from gan.module import ConfounderGAN
 from gan.networks import Discriminator, Generator, build_generator
 from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, norm_penalty, psnr, reading_loss, views
-from gan.optim import make_optimizer, make_schedule
+from gan.optim import make_optimizer
 from gan.textures import frequencies, textures, tints, zone_means, zones
+from victims.classifier import build_classifier, check_arch
+from victims.schedule import make_schedule
 
 EPSILON = 8 / 255
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "imagenette_224_2500.zip"
@@ -56,7 +57,7 @@ def small(**options: Any) -> Config:
     config, _ = compose([])
     gan = replace(
         config.gan,
-        generator=replace(config.gan.generator, encoder="conv", width=8, levels=2, hidden=16),
+        generator=replace(config.gan.generator, encoder="conv", second_reader="none", width=8, levels=2, hidden=16),
         discriminator=replace(config.gan.discriminator, width=8),
         **options,
     )
@@ -76,8 +77,8 @@ def fit(config: Config, epochs: int = 1, callbacks: list[pl.Callback] | None = N
 
 def make(channels: int = 3, classes: int = 3, **options: Any) -> Generator:
     torch.manual_seed(0)
-    chosen = {"encoder": "conv", "width": 8, "hidden": 16} | options
-    return build_generator(GeneratorConfig(**chosen), channels, classes, EPSILON)
+    chosen = {"encoder": "conv", "second_reader": "none", "width": 8, "hidden": 16} | options
+    return build_generator(GeneratorConfig(**chosen), channels, classes, EPSILON, (16, 16))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -221,18 +222,43 @@ def test_tints_take_the_place_of_waves_and_level_quiet_colours() -> None:
 def test_the_temperature_is_the_likeliest() -> None:
     """Logits that are right half the time and always sure of it ask for a high temperature; sound ones for 1."""
     images = ImageSet(torch.randint(0, 256, (200, 1, 16, 16), dtype=torch.uint8), torch.arange(200) % 2)
-    config = GanConfig(gan_loss="none", generator=GeneratorConfig(encoder="conv", width=8, hidden=16, temperature=0))
+    options = GeneratorConfig(encoder="conv", second_reader="none", width=8, hidden=16, temperature=0)
+    config = GanConfig(gan_loss="none", generator=options)
     module = ConfounderGAN(config, 2, 1, (16, 16), 1, 0)
     sure = torch.tensor([[6.0, 0.0]]).expand(200, 2)
-    module.generator.code = lambda features: sure  # type: ignore[method-assign]
+    module.generator.code = lambda images: sure[: len(images)]  # type: ignore[method-assign]
     module.calibrate(images)
     assert module.generator.temperature == 8
     right = torch.where(images.labels[:, None] == torch.arange(2), 1.0, -1.0)
     wrong = (torch.arange(200) % 5 < 1)[:, None]  # right four times in five, and odds of four to one
     sound = torch.where(wrong, -right, right) * (math.log(4) / 2)
-    module.generator.code = lambda features: sound  # type: ignore[method-assign]
+    pieces = iter(sound.split(64))
+    module.generator.code = lambda images: next(pieces)  # type: ignore[method-assign]
     module.calibrate(images)
     assert module.generator.temperature == 1
+
+
+def test_the_second_reader_is_taught_and_has_half_the_say() -> None:
+    config = small()
+    options = replace(config.gan.generator, second_reader="narrow_vgg", second_epochs=3)
+    config = replace(config, gan=replace(config.gan, generator=options))
+    generator, again = fit(config).generator.eval(), fit(config).generator
+    second = generator.second
+    assert second is not None
+    assert again.second is not None
+    data = Blobs(config.data)
+    data.setup()
+    images, labels = to_float(data.parts["unseen"].images), data.parts["unseen"].labels
+    opinion = second(images)
+    assert (opinion.argmax(1) == labels).float().mean() > 0.6  # chance 1/3: three short epochs taught it
+    assert torch.allclose(opinion, second(images.flip(3)), atol=1e-5)
+    assert torch.equal(opinion, again.second(images))
+    own = generator.named(generator.encoder(images)).log_softmax(1)
+    assert torch.allclose(generator.code(images), (own + opinion) / 2, atol=1e-5)
+    assert second(images[:, :, :8]).shape == opinion.shape  # of any size: it is shown the size it was taught at
+    generator.train()
+    assert not second.net.training
+    assert not any(p.requires_grad for p in second.parameters())
 
 
 def test_the_pretrained_encoder_is_frozen_and_tells_pictures_apart() -> None:

@@ -21,7 +21,7 @@ from experiments.tables import PLACES, rendered
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 OTHERS = ("loop_overhead_cpu.json", "data_cpu.json", "grid.json")  # benchmarks, and what a grid was asked
-LAYERS = {"datamodules": 0, "gan": 1, "baselines": 2, "victims": 2, "callbacks": 3, "experiments": 4}
+LAYERS = {"datamodules": 0, "victims": 1, "gan": 2, "baselines": 3, "callbacks": 3, "experiments": 4}
 
 
 def commands() -> list[str]:

@@ -154,13 +154,13 @@ def test_damaged_manifests(tmp_path: Path) -> None:
             ProtectedDataset(tmp_path)
 
 
-OPTIONS = GeneratorConfig(encoder="conv", width=8, levels=2, hidden=16)
+OPTIONS = GeneratorConfig(encoder="conv", second_reader="none", width=8, levels=2, hidden=16)
 CARD = Card(1, 8.0, asdict(OPTIONS), "tiny", "123", ["a", "b"], 10, [16, 16], 0, 1, {"torch": "x"})
 
 
 def generator() -> Generator:
     torch.manual_seed(0)
-    return build_generator(OPTIONS, 1, 2, 8 / 255)
+    return build_generator(OPTIONS, 1, 2, 8 / 255, (16, 16))
 
 
 def test_generator_file_round_trip(tmp_path: Path) -> None:
@@ -174,9 +174,12 @@ def test_generator_file_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_generator_with_a_pretrained_encoder_brings_its_weights(tmp_path: Path) -> None:
-    options = GeneratorConfig(hidden=16)
+    options = GeneratorConfig(hidden=16, second_reader="narrow_mixer")
     torch.manual_seed(0)
-    net, images = build_generator(options, 1, 2, 8 / 255), torch.randint(0, 256, (3, 1, 20, 20), dtype=torch.uint8)
+    net, images = (
+        build_generator(options, 1, 2, 8 / 255, (16, 16)),
+        torch.randint(0, 256, (3, 1, 20, 20), dtype=torch.uint8),
+    )
     save_generator(tmp_path / "g.safetensors", net, replace(CARD, generator=asdict(options)))
     trained = load_generator(tmp_path / "g.safetensors")[0]
     assert torch.equal(trained.protect(images), TrainedGenerator(net, 8.0).protect(images))
@@ -201,7 +204,7 @@ def test_generator_files_that_do_not_fit(tmp_path: Path) -> None:
     tampered = weights[:-4] + os.urandom(4)
     for data, text, message in (
         (tampered, card, "is not the file that its card describes"),
-        (weights, card.replace('"format": 3', '"format": 2'), "another version"),
+        (weights, card.replace('"format": 4', '"format": 3'), "another version"),
         (weights, card[:30], "no readable card"),
         (weights, card.replace('"width": 8', '"width": 16'), "weights and card do not fit"),
         (weights, card.replace('"levels"', '"level"'), "weights and card do not fit"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datamodules.images import ImageSet
-from gan.classifier import NARROW, build_classifier
+from victims.classifier import NARROW, build_classifier
 from victims.config import RECIPES, VictimConfig
 from victims.train import CHECKS, VictimReport, measure, measured, train_victim
 

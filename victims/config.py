@@ -11,7 +11,7 @@ class Recipe:
     """How a classifier is trained, over shuffled batches.
 
     Attributes:
-        arch: a name that gan/classifier.py knows.
+        arch: a name that victims/classifier.py knows.
         epochs: passes over the training images.
         batch_size: images a step.
         lr: peak learning rate.
@@ -54,7 +54,7 @@ class VictimConfig:
 
     recipe: Literal["quick", "quick_adamw", "emn60"] = option("quick", "named training recipe (victims/config.py)")
     arch: str = option(
-        "", "architecture: narrow, narrow_vgg, … (gan/classifier.py) or any timm name; empty: the recipe's"
+        "", "architecture: narrow, narrow_vgg, … (victims/classifier.py) or any timm name; empty: the recipe's"
     )
     epochs: int = option(0, "epochs; 0: the recipe's", ge=0)
     batch_size: int = option(0, "images a step; 0: the recipe's", ge=0)

@@ -12,9 +12,9 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.images import ImageSet, to_float
 from datamodules.split import divide
-from gan.classifier import build_classifier
-from gan.optim import make_schedule
+from victims.classifier import build_classifier
 from victims.config import Recipe
+from victims.schedule import make_schedule
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_auroc")
 VAL_FRACTION = 0.1

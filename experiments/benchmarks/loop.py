@@ -80,7 +80,7 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
             torch.manual_seed(step_seed(config.seed, epoch, step, 0))
             batch = rows[index]
             images, others, labels = to_float(batch.images), to_float(batch.others), batch.labels
-            code = generator.code(generator.encoder(images))
+            code = generator.named(generator.encoder(images))
             noise = generator.noise(code, images)
             key = (config.seed, epoch, step, 0)
             fixed, metrics = noise.detach(), {}
