@@ -80,7 +80,7 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
             torch.manual_seed(step_seed(config.seed, epoch, step, 0))
             batch = rows[index]
             images, others, labels = to_float(batch.images), to_float(batch.others), batch.labels
-            code = generator.named(generator.encoder(images))
+            code = generator.code(images)
             noise = generator.noise(code, images)
             key = (config.seed, epoch, step, 0)
             fixed, metrics = noise.detach(), {}
@@ -125,6 +125,8 @@ def main(arguments: list[str]) -> int:
     config, _ = compose([])
     config = replace(
         config,
+        # a second reader is taught before the loop, which alone is measured here
+        gan=replace(config.gan, generator=replace(config.gan.generator, second_reader="none")),
         trainer=replace(config.trainer, max_epochs=epochs, accelerator="cpu"),
         victim=replace(config.victim, check_every=0),
     )
