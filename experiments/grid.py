@@ -23,11 +23,14 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from itertools import product
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +171,7 @@ def read_grid(name: str) -> dict[str, Any]:
 
 
 def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
-    """All cells of a grid, seed by seed (a grid that is stopped has whole seeds), protections before their victims.
+    """All cells of a grid, protections before the victims that read them.
 
     Raises:
         ConfigError: options of a variant, a victim or a data set are unknown or contradict each other.
@@ -277,7 +280,11 @@ def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, 
     """Computes cells in ``jobs`` processes; rows go to ``known``, the store and the grid's folder as they finish."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     todo = {cell.key for cell in missing if not cell.is_victim}
-    waiting = sorted(missing, key=lambda cell: (cell.is_victim, -cell.cost))
+    # seed by seed, so that a grid which is stopped has whole seeds; in one, what others wait for and the longest first
+    seeds = list(dict.fromkeys(cell.place["seed"] for cell in missing))
+    waiting = sorted(missing, key=lambda cell: (seeds.index(cell.place["seed"]), cell.is_victim, -cell.cost))
+    context = get_context("spawn")
+    stop = context.Event()
     with (
         Progress(
             TextColumn("{task.description}"),
@@ -287,7 +294,8 @@ def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, 
             TimeRemainingColumn(),
             disable=bool(os.environ.get("CONFOUNDERGAN_QUIET")),
         ) as bar,
-        ProcessPoolExecutor(jobs, get_context("spawn"), partial(_start, os.getpid(), threads)) as pool,
+        ProcessPoolExecutor(jobs, context, partial(_start, os.getpid(), threads, stop)) as pool,
+        _stopping(stop),  # left before the pool, which waits for its processes
     ):
         task = bar.add_task("grid", total=sum(cell.cost for cell in missing), cells=f"0/{len(missing)}")
         running: dict[Future[dict[str, Any]], Cell] = {}
@@ -311,15 +319,25 @@ def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, 
                 bar.console.print(f"{', '.join(str(v) for v in cell.place.values())}: {shown}", highlight=False)
 
 
-def _start(parent: int, threads: int) -> None:
-    """A process of the pool: its share of the cores, quiet, and gone when its parent is."""
+@contextmanager
+def _stopping(stop: Event) -> Iterator[None]:
+    """Sets the event when what is inside is interrupted."""
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise
+
+
+def _start(parent: int, threads: int, stop: Event) -> None:
+    """A process of the pool: its share of the cores, quiet, and gone when its parent is or when told to stop."""
     torch.set_num_threads(threads)
     os.environ["CONFOUNDERGAN_QUIET"] = "1"
     quieten()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        while os.getppid() == parent and not stop.wait(1):
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

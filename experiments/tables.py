@@ -99,6 +99,15 @@ def grid_table(name: str) -> str:
     return "\n".join([table_of_grid(rows), "", *notes(json.loads((folder / "grid.json").read_text()), rows)])
 
 
+def trials(name: str) -> str:
+    """A row a trial: what was changed, and the victim's balanced accuracy at the last epoch."""
+    rows = [json.loads(line) for line in (ROOT / "results" / "trials" / f"{name}.jsonl").read_text().splitlines()]
+    lines = ["| data | setting | what | victim, balanced accuracy in % | epochs |", "|---|---|---|---|---|"]
+    return "\n".join(
+        [*lines, *(f"| `{r['data']}` | {r['setting']} | {r['what']} | {r['bal']:.1f} | {r['epochs']} |" for r in rows)]
+    )
+
+
 def data_sets() -> str:
     """A row a data set, from what its module states."""
     rows = [["`DATA=`", "data set", "classes", "images (train + val + test)", "pixels", "licence", "what you do"]]
@@ -155,6 +164,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/METHOD.md": {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),
         "results/unet/digits_variants": digits_variants,
+        "results/trials/readers.jsonl": lambda: trials("readers"),
         "results/grids/pilot": lambda: grid_table("pilot"),
         "results/grids/pilot_calibrated": lambda: grid_table("pilot_calibrated"),
         "results/grids/doubt": lambda: grid_table("doubt"),

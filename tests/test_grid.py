@@ -23,6 +23,7 @@ SPEC: dict[str, Any] = {
             "data": "digits",
             "data.size": 16,
             "data.limit": 300,
+            "gan.generator.second_epochs": 1,
             "trainer.max_epochs": 1,
             "victim.epochs": 1,
             "victim.check_every": 0,
@@ -112,6 +113,22 @@ def test_a_killed_grid_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
     )  # 3 protections; clean, standard and clean_fast of each seed
     for name, content in kept.items():
         assert (store / name).read_bytes() == content, "computed once, ever"
+
+
+def test_a_stopped_grid_does_not_wait_for_its_cells(tmp_path: Path) -> None:
+    endless = {"endless": {"victim.epochs": 10**6}}
+    path = written(tmp_path, variants={"class noise": SPEC["variants"]["class noise"]}, victims=endless)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "experiments", *arguments(tmp_path, path)], stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.time() + 120
+    while not list((tmp_path / "store").glob("*.json")) and time.time() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)  # into the first victim
+    running.send_signal(signal.SIGTERM)
+    shown, _ = running.communicate(timeout=60)
+    assert running.returncode == 143
+    assert "go on with: the same command" in shown
 
 
 def test_a_failing_cell_is_a_row_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
