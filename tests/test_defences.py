@@ -1,7 +1,9 @@
 """Defences: each does to images, labels or gradients what its name says, and nothing is left to chance."""
 
 import io
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from datamodules.config import AUGMENTATIONS
 from datamodules.images import ImageSet, to_float
 from datamodules.split import divide
 from experiments.config import ConfigError, compose
+from experiments.results import facts
 from victims.classifier import build_classifier
 from victims.config import RECIPES, VictimConfig
 from victims.defences import DEFENCES, defence_fault, example, operations, passes, written
@@ -509,6 +512,13 @@ def test_whoever_measures_a_victim_gives_it_images_as_they_are() -> None:
     assert torch.equal(answers, predict(report.model.net, purified, CPU))
     assert (answers.argmax(1) == test.labels).float().mean().item() == pytest.approx(report.curve[-1]["accuracy"])
     assert not torch.equal(answers, predict(report.model.net, test.images, CPU))
+
+
+def test_a_summary_says_that_the_victims_had_a_defence() -> None:
+    results = json.loads((Path(__file__).parents[1] / "results" / "digits_3seeds_cpu.json").read_text())
+    assert not any("defence" in fact for fact in facts(results))
+    results["config"]["victim"]["defence"] = "jpeg:10"
+    assert facts(results)[0].startswith("All victims, those of clean images too, with the defence jpeg:10")
 
 
 def test_reports_count_what_was_left_to_train_on() -> None:

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from datamodules.augment import own_randomness
 from datamodules.images import to_float
 from victims.defences import Operation
 from victims.purify import rounded
@@ -63,8 +62,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def seeded(generator: torch.Generator) -> Iterator[None]:
-    """Torch's global random state, which torchvision draws from, is given by the step's own draws inside."""
-    with own_randomness(int(torch.randint(2**62, (), generator=generator)), torch.device("cpu")):
+    """The CPU's global random state, which torchvision draws from, is given by the step's own draws inside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         yield
 
 
