@@ -53,6 +53,8 @@ from experiments.evaluate import named_right, settings_of, stored_set
 from experiments.folder import environment, say, write_json
 from experiments.methods import protect_seed
 from experiments.train import check_classifiers, quieten
+from victims.config import Recipe
+from victims.defences import operations, passes
 from victims.train import train_victim
 
 VERSION = 1  # part of every key; raised when the same options come to mean something else
@@ -221,13 +223,13 @@ def _cells(
             continue
         key = _key(
             "victim",
-            {"recipe": asdict(recipe), "needs": needs, "setting": setting, "on": on, "data": prints, "seed": seed},
+            {"recipe": _hashed(recipe), "needs": needs, "setting": setting, "on": on, "data": prints, "seed": seed},
         )
         here = {**place, "setting": setting, "victim": victim}
         if not needs:
             here = {k: v for k, v in here.items() if k != "variant"}
         share = 0.3 if setting == "misnamed" else 1.0
-        cost = share * len(data.parts[PART[setting]]) * recipe.epochs * pixels
+        cost = share * len(data.parts[PART[setting]]) * recipe.epochs * pixels * passes(operations(recipe.defence))
         cells.append(Cell(key, here, config, on, needs, cost))
     return cells
 
@@ -239,6 +241,14 @@ def _deciding(config: Config) -> dict[str, Any]:
     if config.method != OURS:
         kept = {config.method: tree["baselines"][config.method], "epsilon": config.gan.epsilon}
     return {"method": config.method, "precision": config.trainer.precision} | kept
+
+
+def _hashed(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as it is hashed: without a defence as before there were any, so that finished cells stay finished."""
+    tree = asdict(recipe)
+    if tree["defence"] == "none":
+        del tree["defence"]
+    return tree
 
 
 def _key(kind: str, content: dict[str, Any]) -> str:

@@ -114,6 +114,9 @@ def facts(results: dict[str, Any]) -> list[str]:
         + ".",
         f"Seconds: {', '.join(f'{stage} {value:.0f}' for stage, value in average['seconds'].items())}.",
     ]
+    defence = results["config"]["victim"].get("defence", "none")  # absent from results of before there were defences
+    if defence != "none":
+        lines.insert(0, f"All victims, those of clean images too, with the defence {defence} (docs/DEFENCES.md).")
     if results["config"]["fast_dev_run"]:
         lines.insert(0, "fast_dev_run: a few batches of everything; these numbers mean nothing.")
     return lines

@@ -6,6 +6,7 @@ No number is typed by hand.
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from experiments.grid import CELLS
 from experiments.grid_report import notes
 from experiments.grid_report import table as table_of_grid
 from experiments.results import cell, facts, table
+from victims.defences import DEFENCES, example
 
 ROOT = Path(__file__).parents[1]
 
@@ -126,6 +128,18 @@ def citations() -> str:
     return "\n".join(f"* `{name}`: {facts.citation}." for name in MODULES if (facts := module_of(name).facts).citation)
 
 
+def defences(stage: str) -> str:
+    """A row a defence of one stage, from what is stated where its name is defined."""
+    rows = [["written", "what is done", "parameters", "source"]]
+    rows += [
+        [f"`{example(name)}`", defence.does, "; ".join(p.described for p in defence.parameters) or "–", defence.source]
+        for name, defence in DEFENCES.items()
+        if defence.stage == stage
+    ]
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
 def data_path(result: dict[str, Any]) -> str:
     """The sentences about the cost of the data path."""
     plain, scaled = result["cache"], result["cache_scaled"]
@@ -160,6 +174,9 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/DATA.md": {
         "datamodules": citations,
         "results/data_cpu.json": lambda: data_path(load("data_cpu")),
+    },
+    "docs/DEFENCES.md": {
+        f"victims/defences.py, {stage}": partial(defences, stage) for stage in ("pixels", "set", "batch")
     },
     "docs/METHOD.md": {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),

@@ -1,11 +1,13 @@
 """Grids: every cell once, whatever happens; rows that carry what a table needs."""
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from experiments.cli import main
+from experiments.data import make_data
 from experiments.grid import CELLS, cells_of, read_grid
 from experiments.grid_report import moments, table
 
@@ -161,9 +164,33 @@ def test_what_decides_a_result_decides_its_key(tmp_path: Path) -> None:
     assert not keys(seeds=[5]) & plain
 
 
+def test_defences_are_cells_of_their_own_and_none_is_what_it_was(tmp_path: Path) -> None:
+    victims = {"narrow": {}, "JPEG": {"victim.defence": "jpeg:10"}, "the same": {"victim.defence": "jpeg:010"}}
+    path = written(tmp_path, victims=victims, settings=["clean"])
+    cells = {cell.config.victim.defence: cell for cell in cells_of(read_grid(str(path)), "small")}
+    assert len(cells) == 2
+    plain, defended = cells["none"], cells["jpeg:10"]
+    # of finished grids: as it was hashed before there were defences
+    recipe = {k: v for k, v in asdict(plain.config.victim.resolved()).items() if k != "defence"}
+    data = make_data(plain.config)
+    content = {"recipe": recipe, "needs": "", "setting": "clean", "on": "rest", "data": data.fingerprints, "seed": 0}
+    text = json.dumps({"version": 1, "kind": "victim", **content}, sort_keys=True)
+    assert plain.key == hashlib.sha256(text.encode()).hexdigest()[:20]
+    assert defended.key != plain.key
+
+
+def test_the_shipped_grid_of_defences_has_a_clean_column_for_each() -> None:
+    spec = read_grid("defences")
+    cells = [cell for cell in cells_of(spec, "defences") if cell.is_victim]
+    assert len({cell.key for cell in cells}) == len(cells) == 2 * len(spec["victims"])
+    defences = {cell.config.victim.resolved().defence for cell in cells}
+    assert len(defences) == len(spec["victims"]) >= 14
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
+        ({"victims": {"x": {"victim.defence": "jpg:10"}}}, "class noise, x: victim.defence: no defence 'jpg'; did you"),
         ({"settings": ["fats"]}, "no setting 'fats'"),
         ({"measured_on": "val"}, "measured_on is test or rest"),
         ({"victims": {}}, "victims is a list of names"),

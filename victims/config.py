@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from datamodules.config import augment_fault, option
+from victims.defences import defence_fault, operations, written
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Recipe:
         augment: operations of datamodules/augment.py joined by ``+``, or none.
         momentum: of sgd.
         optimizer: ``sgd`` or ``adamw``.
+        defence: operations of victims/defences.py joined by ``+``, or none.
     """
 
     arch: str
@@ -35,6 +37,7 @@ class Recipe:
     augment: str
     momentum: float = 0.9
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    defence: str = "none"
 
 
 RECIPES = {
@@ -60,6 +63,9 @@ class VictimConfig:
     batch_size: int = option(0, "images a step; 0: the recipe's", ge=0)
     lr: float = option(0.0, "peak learning rate; 0: the recipe's", ge=0)
     augment: str = option("recipe", "operations joined by +, such as crop+flip, or none; recipe: the recipe's own")
+    defence: str = option(
+        "none", "what the attacker tries: operations joined by +, such as jpeg:10 (docs/DEFENCES.md), or none"
+    )
     check_every: int = option(
         0, "epochs of the generator between checks with briefly trained victims; 0: no checks", ge=0
     )
@@ -67,7 +73,8 @@ class VictimConfig:
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
-        return [] if self.augment == "recipe" else augment_fault("victim.augment", self.augment)
+        found = [] if self.augment == "recipe" else augment_fault("victim.augment", self.augment)
+        return found + defence_fault("victim.defence", self.defence)
 
     def resolved(self) -> Recipe:
         """The recipe with what these options change."""
@@ -75,4 +82,5 @@ class VictimConfig:
         given = {k: getattr(self, k) for k in ("arch", "epochs", "batch_size", "lr") if getattr(self, k)}
         if self.augment != "recipe":
             given["augment"] = self.augment
+        given["defence"] = written(operations(self.defence))
         return replace(recipe, **given)

@@ -1,0 +1,66 @@
+"""A small denoising autoencoder that an attacker trains on the images that were collected."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datamodules.augment import draws, own_randomness
+from datamodules.images import to_float
+from victims.purify import Purifier, rounded
+
+BATCH, RATE = 32, 2e-3  # ours
+
+
+class Autoencoder(nn.Module):
+    """Convolutions down to a quarter of the sides and few channels, and up again.
+
+    Args:
+        channels: of the images.
+        width: channels within; the narrowest place has half of them.
+    """
+
+    def __init__(self, channels: int, width: int = 32) -> None:
+        super().__init__()
+        self.down = nn.ModuleList([nn.Conv2d(channels, width, 3, 2, 1), nn.Conv2d(width, width // 2, 3, 2, 1)])
+        self.up = nn.ModuleList([nn.Conv2d(width // 2, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)])
+        self.out = nn.Conv2d(width, channels, 3, 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float B×C×H×W around [0, 1] to the same shape."""
+        sizes, hidden = [], images - 0.5
+        for layer in self.down:
+            sizes.append(hidden.shape[2:])
+            hidden = F.relu(layer(hidden))
+        for layer in self.up:
+            hidden = F.relu(layer(F.interpolate(hidden, sizes.pop(), mode="bilinear")))
+        return self.out(hidden) + 0.5
+
+
+def autoencoder(images: Tensor, sigma: float, epochs: int, seed: int, device: torch.device) -> Purifier:
+    """Trains on images with Gaussian noise to give them back without it; what it then does to any image.
+
+    Args:
+        images: uint8 N×C×H×W, as collected: nothing clean is needed.
+        sigma: of the noise, in grey levels.
+        epochs: passes over the images.
+        seed: of the initialisation, the order and the noise.
+        device: of the training.
+    """
+    with own_randomness(seed, device), torch.enable_grad():
+        net = Autoencoder(images.shape[1]).to(device)
+        optimizer = torch.optim.Adam(net.parameters(), RATE)
+        batches = max(1, len(images) // BATCH)
+        for epoch in range(epochs):
+            for step, rows in enumerate(torch.randperm(len(images)).tensor_split(batches)):
+                wanted = to_float(images[rows]).to(device)
+                noise = torch.randn(wanted.shape, generator=draws(seed, epoch, step)).to(device)
+                loss = F.mse_loss(net(wanted + noise * sigma / 255), wanted)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+
+    def denoise(pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            return rounded(net(to_float(pixels).to(device))).cpu()
+
+    return denoise

@@ -1,0 +1,85 @@
+"""What an attacker does to the whole collected set before training: change its pixels, or choose among its images."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datamodules.images import ImageSet, to_float
+from victims.config import RECIPES, Recipe
+from victims.defences import Operation
+from victims.denoise import autoencoder
+from victims.purify import CHUNK, PURIFIERS, Purifier, rounded, through
+
+Brief = Callable[[ImageSet, Recipe], nn.Module]  # trains a classifier on all of a set, by a recipe, without a defence
+PROBE = replace(RECIPES["quick"], arch="linear", lr=0.02, augment="none")
+
+
+def sift(
+    operations: list[Operation], images: ImageSet, recipe: Recipe, brief: Brief, seed: int, device: torch.device
+) -> tuple[ImageSet, list[Purifier]]:
+    """The set that a victim trains on, by the operations in their order; those that act on batches are passed over.
+
+    Args:
+        operations: of the defence.
+        images: as collected.
+        recipe: of the victim.
+        brief: for what has to be learned on the way.
+        seed: of the autoencoder.
+        device: of the autoencoder.
+
+    Returns:
+        The changed set, and the changes of pixels, for every image that the victim will be measured on.
+    """
+    purifiers: list[Purifier] = []
+    for name, values in operations:
+        if name == "filter":
+            images = without_lowest_loss(images, values[0], brief(images, replace(recipe, epochs=int(values[1]))))
+            continue
+        if name in PURIFIERS:
+            change = _fixed(PURIFIERS[name], values)
+        elif name == "project":
+            change = projection(brief(images, replace(PROBE, epochs=int(values[0]))))
+        elif name == "denoise":
+            change = autoencoder(images.images, values[0], int(values[1]), seed, device)
+        else:
+            continue
+        purifiers.append(change)
+        images = ImageSet(through([change], images.images), images.labels)
+    return images, purifiers
+
+
+def _fixed(change: Callable[..., Tensor], values: tuple[float, ...]) -> Purifier:
+    return lambda images: change(images, *values)
+
+
+def projection(probe: nn.Module) -> Purifier:
+    """Takes from every image its part in the span of a linear classifier's weights (of its one linear layer)."""
+    weights = next(m.weight for m in probe.modules() if isinstance(m, nn.Linear)).detach().cpu()
+    basis = torch.linalg.qr(weights.T.double()).Q.float()  # pixels × classes, orthonormal columns
+
+    def project(images: Tensor) -> Tensor:
+        flat = to_float(images).flatten(1)
+        return rounded((flat - flat @ basis @ basis.T).reshape(images.shape))
+
+    return project
+
+
+def without_lowest_loss(images: ImageSet, share: float, model: nn.Module) -> ImageSet:
+    """The set without the ``share`` (rounded down) of images that a model finds easiest; the others in their order."""
+    losses = losses_of(model, images)
+    easiest = losses.argsort(stable=True)[: int(share * len(images))]
+    stays = torch.ones(len(images), dtype=torch.bool)
+    stays[easiest] = False
+    return images.subset(stays.nonzero()[:, 0])
+
+
+def losses_of(model: nn.Module, images: ImageSet) -> Tensor:
+    """Cross-entropy of each image, float N on the CPU, of a model in evaluation mode."""
+    device = next(model.parameters()).device
+    model.eval()
+    with torch.no_grad():
+        logits = [model(to_float(part.to(device))).cpu() for part in images.images.split(CHUNK)]
+    return F.cross_entropy(torch.cat(logits), images.labels, reduction="none")
