@@ -20,6 +20,7 @@ from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
 from datamodules.protected import MANIFEST, About, write_protected
 from experiments.config import OURS, Config
+from experiments.evaluate import progress_bar
 from experiments.folder import RunError, is_main, say, versions
 from experiments.logs import make_loggers
 from gan.module import ConfounderGAN
@@ -64,8 +65,13 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
     }
     if is_main() and not all((folder / "protected" / setting / MANIFEST).exists() for setting in settings):
         clock = time.perf_counter()
-        say(f"fitting {config.method}")
-        protection.fit(data.parts["train"], data.classes, seed, device, lambda share: None)
+        with progress_bar() as bar:
+            task = bar.add_task(f"fitting {config.method}", total=100)
+
+            def advance(share: float) -> None:
+                bar.update(task, completed=round(100 * share))
+
+            protection.fit(data.parts["train"], data.classes, seed, device, advance)
         seconds["training"] = time.perf_counter() - clock
         clock = time.perf_counter()
         for setting, part in settings.items():
@@ -73,6 +79,7 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
                 method=config.method,
                 checkpoint="",
                 epsilon=protection.epsilon,
+                norm=protection.norm,
                 seed=seed,
                 data=describe_part(data, part),
                 class_names=list(data.class_names),

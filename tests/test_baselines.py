@@ -17,7 +17,7 @@ from baselines.lsp import distinct_vertices
 from baselines.registry import make_protection
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import About, ProtectedDataset, Protection, write_protected
+from datamodules.protected import About, Norm, ProtectedDataset, Protection, change_sizes, write_protected
 from victims.config import RECIPES
 from victims.train import train_victim
 
@@ -32,6 +32,13 @@ VARIANTS = {
     "emn class": ("emn", BaselinesConfig(emn=replace(CHEAP, kind="class"))),
 }
 BY_CLASS = ["random class", "lsp linf", "emn class"]
+
+
+BOUNDS: dict[str, tuple[Norm | None, float | None]] = {
+    "random": ("linf", 7.5),
+    "lsp": ("linf", 7.5),
+    "emn": ("linf", 7.5),
+}
 
 
 def pictures(count: int = 40, channels: int = 3, low: int = 0, high: int = 256, seed: int = 0) -> ImageSet:
@@ -57,17 +64,19 @@ def change(protection: Protection, images: ImageSet) -> torch.Tensor:
 def test_stored_files_decode_within_the_bound(variant: str, channels: int, tmp_path: Path) -> None:
     source = pictures(channels=channels)
     protection = fitted(variant, source, 7.5)
-    about = About(protection.name, "", protection.epsilon, 0, "pictures", list("abcd"), len(source))
+    about = About(
+        protection.name, "", protection.epsilon, 0, "pictures", list("abcd"), len(source), norm=protection.norm
+    )
     write_protected(tmp_path, source, protection.protect, about, chunk=7)
     back = ProtectedDataset(tmp_path).load()
     assert torch.equal(back.images, protection.protect(source))  # chunks decide nothing
-    linf = (back.images.int() - source.images.int()).abs().max()
-    if variant == "lsp l2":
-        assert protection.epsilon == 255
-        assert 7 < linf < 30
-    else:
-        assert protection.epsilon == 7.5
-        assert linf == 7
+    norm, bound = BOUNDS[protection.name] if variant != "lsp l2" else ("l2", (channels * 160) ** 0.5 * 6 / 255)
+    assert (protection.norm, protection.epsilon) == (norm, bound and pytest.approx(bound))
+    assert ProtectedDataset(tmp_path).about.norm == norm
+    if norm and bound:
+        sizes = change_sizes(source.images, back.images, norm)
+        assert sizes.max() <= bound + 1e-9
+        assert sizes.max() > 0.85 * bound
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
