@@ -8,7 +8,7 @@ from typing import Literal
 
 from datamodules.config import augment_fault, option
 
-Method = Literal["random", "lsp", "emn"]
+Method = Literal["random", "lsp", "emn", "ar", "cuda", "ops"]
 Kind = Literal["sample", "class"]
 
 
@@ -55,9 +55,43 @@ class EmnConfig:
 
 
 @dataclass
+class ArConfig:
+    """Autoregressive perturbations (Sandoval-Segura et al., NeurIPS 2022)."""
+
+    radius: float = option(1.0, "L2 bound of a 32×32 image, pixels in [0, 1]; other sizes in proportion", gt=0, le=16)
+    largest: float = option(
+        5.0, "largest value that the noise of a stable process may reach from a N(0, 1) start", gt=1
+    )
+
+
+@dataclass
+class CudaConfig:
+    """Convolution-based unlearnable datasets (Sadasivan et al., CVPR 2023)."""
+
+    side: int = option(3, "side of a filter in pixels, odd; published for ImageNet-100: 9", ge=3, le=99)
+    blur: float = option(
+        0.3, "largest value of a filter beside its centre, 1; published for ImageNet-100: 0.06", gt=0, le=1
+    )
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        return [] if self.side % 2 else [f"baselines.cuda.side: expected an odd number, found {self.side}"]
+
+
+@dataclass
+class OpsConfig:
+    """One-pixel shortcut (Wu et al., ICLR 2023)."""
+
+    pixels: int = option(1, "pixels changed in an image", ge=1)
+
+
+@dataclass
 class BaselinesConfig:
     """The options of every baseline."""
 
     random: RandomConfig = field(default_factory=RandomConfig)
     lsp: LspConfig = field(default_factory=LspConfig)
     emn: EmnConfig = field(default_factory=EmnConfig)
+    ar: ArConfig = field(default_factory=ArConfig)
+    cuda: CudaConfig = field(default_factory=CudaConfig)
+    ops: OpsConfig = field(default_factory=OpsConfig)

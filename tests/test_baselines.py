@@ -11,9 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.config import BaselinesConfig, EmnConfig, Kind, LspConfig, Method, RandomConfig
+from baselines.ar import Autoregressive, candidates, continued, stable
+from baselines.config import (
+    ArConfig,
+    BaselinesConfig,
+    CudaConfig,
+    EmnConfig,
+    Kind,
+    LspConfig,
+    Method,
+    OpsConfig,
+    RandomConfig,
+)
+from baselines.cuda import ConvolutionFilters
 from baselines.emn import ErrorMinimising
 from baselines.lsp import distinct_vertices
+from baselines.ops import OnePixel
 from baselines.registry import make_protection
 from datamodules.config import DataError
 from datamodules.images import ImageSet
@@ -30,6 +43,9 @@ VARIANTS = {
     "lsp l2": ("lsp", BaselinesConfig(lsp=LspConfig(norm="l2", block=4))),
     "emn sample": ("emn", BaselinesConfig(emn=CHEAP)),
     "emn class": ("emn", BaselinesConfig(emn=replace(CHEAP, kind="class"))),
+    "ar": ("ar", BaselinesConfig()),
+    "cuda": ("cuda", BaselinesConfig()),
+    "ops": ("ops", BaselinesConfig()),
 }
 BY_CLASS = ["random class", "lsp linf", "emn class"]
 
@@ -38,6 +54,9 @@ BOUNDS: dict[str, tuple[Norm | None, float | None]] = {
     "random": ("linf", 7.5),
     "lsp": ("linf", 7.5),
     "emn": ("linf", 7.5),
+    "ar": ("l2", 160**0.5 / 32),
+    "cuda": (None, None),
+    "ops": ("l0", 1),
 }
 
 
@@ -77,11 +96,15 @@ def test_stored_files_decode_within_the_bound(variant: str, channels: int, tmp_p
         sizes = change_sizes(source.images, back.images, norm)
         assert sizes.max() <= bound + 1e-9
         assert sizes.max() > 0.85 * bound
+    else:
+        assert change_sizes(source.images, back.images, "l0").min() > 100
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_fitting_depends_on_its_seed_alone_and_leaves_randomness_alone(variant: str) -> None:
     source, found = pictures(), []
+    if variant == "ops":  # seeds decide between places that are equally good
+        source.images[:, :, :, :3] = 0
     for outside in (1, 2):
         torch.manual_seed(outside)
         np.random.seed(outside)
@@ -109,7 +132,7 @@ def test_class_wise_noise_is_one_pattern_a_class(variant: str) -> None:
     assert torch.equal(change(protection, train)[:4], change(protection, unseen)[:4])
 
 
-@pytest.mark.parametrize("variant", ["random sample", "lsp l2", "emn sample"])
+@pytest.mark.parametrize("variant", ["random sample", "lsp l2", "emn sample", "ar", "cuda"])
 def test_sample_wise_noise_differs_between_images(variant: str) -> None:
     train = pictures(low=50, high=200)
     assert len(change(fitted(variant, train), train).unique(dim=0)) == len(train)
@@ -205,7 +228,7 @@ def test_what_cannot_be_protected_is_named() -> None:
     mixed = ImageSet(torch.cat([train.images[:3], unseen.images[:1]]), train.labels[:4])
     with pytest.raises(DataError, match=r"found another \(image 3 of these, .*baselines.emn.kind=class"):
         fitted("emn sample", train).protect(mixed)
-    for variant in (*BY_CLASS, "lsp l2"):
+    for variant in (*BY_CLASS, "lsp l2", "ar", "cuda", "ops"):
         protection = fitted(variant, train)
         with pytest.raises(DataError, match=r"expected images of 3×16×10.*found 3×10×16"):
             protection.protect(ImageSet(train.images.transpose(2, 3), train.labels))
@@ -226,9 +249,126 @@ def test_what_cannot_be_fitted_is_named() -> None:
         emn.fit(train, 5, 0, CPU, lambda _: None)
     with pytest.raises(ValueError, match="at least 1 grey level"):
         make_protection("random", BaselinesConfig(), 0.5)
-    with pytest.raises(ValueError, match=r"expected one of random, lsp, emn, found 'enm'"):
+    with pytest.raises(ValueError, match=r"expected one of random, lsp, emn, .*, found 'enm'"):
         make_protection("enm", BaselinesConfig(), 8)
     assert "no augmentation 'crap'" in EmnConfig(augment="crap").faults()[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ar_noise_follows_its_class_and_no_other(channels: int) -> None:
+    train = pictures(channels=channels, low=100, high=156)
+    ar = Autoregressive(ArConfig(radius=2))  # far above rounding, far below clipping
+    ar.fit(train, 4, 0, CPU, lambda _: None)
+    assert ar.coefficients is not None
+    noise, filters = change(ar, train).double(), ar.coefficients.double().clone()
+    assert noise.abs().flatten(1).amax(1).min() > 10
+    filters[..., 2, 2] = -1
+    answers = (
+        torch.nn.functional.conv2d(noise.flatten(0, 1)[:, None], filters.flatten(0, 1)[:, None]).abs().mean((2, 3))
+    )
+    answers = answers.reshape(40, channels, 4, channels)
+    left = 0.6 * filters.abs().sum((2, 3))  # what rounding to whole levels leaves
+    for i, label in enumerate(train.labels):
+        by_class = answers[i].diagonal(dim1=0, dim2=2)  # of each channel to its own filters: K×C
+        assert (by_class[label] < left[label]).all()
+        assert by_class[label].sum() < 0.5 * by_class[torch.arange(4) != label].sum(1).min()
+
+
+def test_ar_made_by_diagonals_is_ar_made_value_by_value() -> None:
+    generator = torch.Generator().manual_seed(3)
+    start, coefficients = torch.randn(2, 7, 5, generator=generator), candidates(2, generator)
+    assert torch.allclose(coefficients.sum((1, 2)), torch.ones(2), atol=1e-4)
+    assert coefficients[:, 2, 2].tolist() == [0, 0]
+    made = start.clone()
+    for n in range(2):
+        for i in range(2, 7):
+            for j in range(2, 5):
+                made[n, i, j] = (coefficients[n] * made[n, i - 2 : i + 1, j - 2 : j + 1]).sum()
+    assert torch.allclose(continued(start, coefficients), made, rtol=1e-4, atol=1e-4)
+
+
+def test_ar_keeps_stable_processes_alone_and_reaches_every_corner(monkeypatch: pytest.MonkeyPatch) -> None:
+    explosive = torch.tensor([[[0, 0, 0], [0, 0, 3.0], [0, 3.0, 0]], [[0, 0, 0], [0, 0, 0.5], [0, 0.5, 0]]])
+    for largest in (5.0, 1e30):  # the second overflows to infinity or NaN
+        good = stable(explosive, (64, 64), largest, torch.Generator().manual_seed(0))
+        assert good.tolist() == [False, True]
+    ar = Autoregressive(ArConfig())
+    train = ImageSet(torch.full((36, 3, 48, 36), 128, dtype=torch.uint8), torch.arange(36) % 12)
+    ar.fit(train, 12, 0, CPU, lambda _: None)
+    assert ar.epsilon == pytest.approx((48 * 36) ** 0.5 / 32)
+    noise = change(ar, train).float()
+    corners = torch.stack(
+        [noise[..., a, b] for a in (slice(16), slice(-16, None)) for b in (slice(16), slice(-16, None))]
+    )
+    assert corners.square().mean((2, 3, 4)).sqrt().min() > 0.3  # of an image's corner, in grey levels
+    assert corners.square().mean((1, 2, 3, 4)).sqrt().min() > 1
+    monkeypatch.setattr("baselines.ar.ROUNDS", 1)
+    with pytest.raises(DataError, match=r"ar: found \d+ stable processes of 36 .*raise baselines.ar.largest"):
+        Autoregressive(ArConfig(largest=1.001)).fit(train, 12, 0, CPU, lambda _: None)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_cuda_is_one_convolution_a_class(channels: int) -> None:
+    train = pictures(channels=channels)
+    cuda = ConvolutionFilters(CudaConfig(side=5, blur=0.2))
+    cuda.fit(train, 4, 0, CPU, lambda _: None)
+    assert cuda.filters is not None
+    assert (cuda.filters[:, 2, 2] == 1).all()
+    assert 0 < cuda.filters.flatten(1).sort().values[:, :-1].min() < cuda.filters.flatten(1).median() < 0.2
+    protected = cuda.protect(train)
+    for i in (0, 3, 17):
+        clean, kernel = train.images[i].double() / 255, cuda.filters[train.labels[i]].double()
+        padded = torch.nn.functional.pad(clean, (2, 2, 2, 2))
+        z = torch.stack(
+            [(padded[:, a : a + 5, b : b + 5] * kernel).sum((1, 2)) for a in range(16) for b in range(10)], 1
+        )
+        expected = (z / z.max() * 255).reshape(channels, 16, 10)
+        assert (protected[i] - expected).abs().max() < 0.51
+        assert protected[i].max() == 255
+    dark = ImageSet(torch.full((4, channels, 16, 10), 10, dtype=torch.uint8), torch.arange(4))
+    assert 10 <= cuda.protect(dark).max() < 10 * 6
+    with pytest.raises(DataError, match="baselines.cuda.side: 17 is more than images of 16×10 have"):
+        ConvolutionFilters(CudaConfig(side=17)).fit(train, 4, 0, CPU, lambda _: None)
+    assert "expected an odd number, found 4" in CudaConfig(side=4).faults()[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ops_puts_one_colour_at_one_place_of_a_class(channels: int) -> None:
+    train, unseen = pictures(channels=channels, low=60, high=200), pictures(channels=channels, low=60, high=200, seed=1)
+    ops = OnePixel(OpsConfig(pixels=2))
+    ops.fit(train, 4, 0, CPU, lambda _: None)
+    chosen = set()
+    for images in (train, unseen):
+        protected = ops.protect(images)
+        differs = (protected != images.images).any(1)
+        assert (differs.flatten(1).sum(1) == 2).all()
+        for label in range(4):
+            of_class = images.labels == label
+            places = differs[of_class]
+            assert (places == places[0]).all()
+            colours = protected[of_class][:, :, places[0]]
+            assert (colours == colours[0]).all()
+            assert set(colours.unique().tolist()) <= {0, 255}
+            chosen.add((tuple(places[0].nonzero().flatten().tolist()), tuple(colours[0].flatten().tolist())))
+    assert len(chosen) == 4  # the same for both, another for each class
+
+
+def test_ops_finds_the_place_that_is_far_from_its_colour_and_steady() -> None:
+    images = pictures(channels=3, low=60, high=200).images
+    images[::2, :, 5, 6] = torch.tensor([20, 10, 250], dtype=torch.uint8)  # of classes 0 and 2
+    images[:, 0, 5, 6] = 20
+    train = ImageSet(images, torch.arange(40) % 2)
+    ops = OnePixel(OpsConfig())
+    ops.fit(train, 2, 0, CPU, lambda _: None)
+    assert ops.places is not None
+    assert ops.colours is not None
+    assert ops.places[0].tolist() == [5 * 10 + 6]
+    assert ops.colours[0].tolist() == [[255, 255, 0]]
+    many = OnePixel(OpsConfig(pixels=200))
+    with pytest.raises(DataError, match="baselines.ops.pixels: 200 a class are more than images of 16×10 have"):
+        many.fit(train, 2, 0, CPU, lambda _: None)
+    with pytest.raises(DataError, match="class 2 has no image"):
+        ops.fit(train, 3, 0, CPU, lambda _: None)
 
 
 def test_every_registered_name_is_its_protections_own() -> None:
