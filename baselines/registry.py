@@ -7,9 +7,13 @@ from baselines.ar import Autoregressive
 from baselines.config import BaselinesConfig, Method
 from baselines.cuda import ConvolutionFilters
 from baselines.emn import ErrorMinimising
+from baselines.hypo import Hypocritical
 from baselines.lsp import LinearlySeparable
 from baselines.ops import OnePixel
+from baselines.pil import Linearising
 from baselines.random_noise import RandomNoise
+from baselines.rem import RobustErrorMinimising
+from baselines.tap import Targeted
 from datamodules.protected import Protection
 
 
@@ -33,6 +37,10 @@ def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Prote
         "ar": lambda: Autoregressive(config.ar),
         "cuda": lambda: ConvolutionFilters(config.cuda),
         "ops": lambda: OnePixel(config.ops),
+        "tap": lambda: Targeted(config.tap, epsilon),
+        "rem": lambda: RobustErrorMinimising(config.rem, epsilon),
+        "pil": lambda: Linearising(config.pil, epsilon),
+        "hypo": lambda: Hypocritical(config.hypo, epsilon),
     }
     if name not in made:
         raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, found {name!r}")
