@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate validate lint format test test-all benchmark tables clean
+.PHONY: help setup train compare evaluate validate lint format test test-all benchmark tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ $(VENV)/.done: pyproject.toml constraints.txt
 
 train: setup ## train, protect, retrain victims, sum up: make train DATA=digits ARGS="seeds=3"
 	@$(BIN)/confoundergan train data=$(DATA) $(ARGS)
+
+compare: setup ## all protections on one data set, as a table: make compare DATA=digits ARGS="jobs=2"
+	@$(BIN)/confoundergan grid grid=compare_$(DATA) $(ARGS)
 
 evaluate: setup ## retrain victims on a finished run: make evaluate ARGS="run=runs/... victim.arch=resnet18"
 	@$(BIN)/confoundergan evaluate $(ARGS)

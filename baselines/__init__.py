@@ -1,5 +1,5 @@
 """Other protections, written from their papers, behind the one interface of datamodules/protected.py (``Protection``).
 
-``config`` (options, free of torch), ``registry`` (a protection by its name), then one file a method: ``random_noise``,
-``lsp``, ``emn``; ``noise`` holds what they share.
+``config`` (options, free of torch), ``registry`` (a protection by its name), ``facts`` (paper, bound, cost of each);
+a file a method; ``noise`` holds what they share, ``surrogate`` what those share that craft against a clean classifier.
 """

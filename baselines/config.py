@@ -3,12 +3,12 @@
 Defaults are the published ones, except where the method's own file names a deviation.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from datamodules.config import augment_fault, option
 
-Method = Literal["random", "lsp", "emn"]
+Method = Literal["random", "lsp", "emn", "ar", "cuda", "ops", "tap", "rem", "pil", "hypo"]
 Kind = Literal["sample", "class"]
 
 
@@ -55,9 +55,151 @@ class EmnConfig:
 
 
 @dataclass
+class ArConfig:
+    """Autoregressive perturbations (Sandoval-Segura et al., NeurIPS 2022)."""
+
+    radius: float = option(1.0, "L2 bound of a 32×32 image, pixels in [0, 1]; other sizes in proportion", gt=0, le=16)
+    largest: float = option(
+        5.0, "largest value that the noise of a stable process may reach from a N(0, 1) start", gt=1
+    )
+
+
+@dataclass
+class CudaConfig:
+    """Convolution-based unlearnable datasets (Sadasivan et al., CVPR 2023)."""
+
+    side: int = option(3, "side of a filter in pixels, odd; published for ImageNet-100: 9", ge=3, le=99)
+    blur: float = option(
+        0.3, "largest value of a filter beside its centre, 1; published for ImageNet-100: 0.06", gt=0, le=1
+    )
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        return [] if self.side % 2 else [f"baselines.cuda.side: expected an odd number, found {self.side}"]
+
+
+@dataclass
+class OpsConfig:
+    """One-pixel shortcut (Wu et al., ICLR 2023)."""
+
+    pixels: int = option(1, "pixels changed in an image", ge=1)
+
+
+@dataclass
+class SurrogateConfig:
+    """A classifier trained on the clean images; the settings are ours."""
+
+    arch: str = option("narrow", "'narrow' (for CPUs) or any timm model name; published: resnet18")
+    epochs: int = option(40, "epochs on the clean images", ge=1)
+    batch_size: int = option(128, "images a step", ge=2)
+    lr: float = option(0.1, "peak learning rate of its sgd, then half a cosine", gt=0)
+    momentum: float = option(0.9, "momentum of its sgd", ge=0, lt=1)
+    weight_decay: float = option(5e-4, "weight decay", ge=0)
+    augment: str = option("crop+flip", "augmentation of its training: operations joined by +, or none")
+
+
+@dataclass
+class TapConfig:
+    """Adversarial examples as poisons (Fowl et al., NeurIPS 2021)."""
+
+    goal: Literal["targeted", "untargeted"] = option(
+        "targeted", "targeted: towards the next class; untargeted: away from its own"
+    )
+    steps: int = option(250, "gradient steps of the noise", ge=1)
+    step_size: float = option(0.05, "length of such a step, as a share of the bound", gt=0, le=1)
+    restarts: int = option(8, "how often the noise is made; the best is taken", ge=1)
+    augment: str = option("crop+flip", "differentiable augmentation in crafting: operations joined by +, or none")
+    batch_size: int = option(512, "images crafted together", ge=1)
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        found = augment_fault("baselines.tap.augment", self.augment)
+        return found + augment_fault("baselines.tap.surrogate.augment", self.surrogate.augment)
+
+
+@dataclass
+class HypoConfig:
+    """Hypocritical perturbations (Tao et al., NeurIPS 2021)."""
+
+    steps: int = option(100, "gradient steps of the noise", ge=1)
+    step_size: float = option(0.1, "length of such a step, as a share of the bound", gt=0, le=1)
+    batch_size: int = option(512, "images crafted together", ge=1)
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        return augment_fault("baselines.hypo.surrogate.augment", self.surrogate.augment)
+
+
+@dataclass
+class PilConfig:
+    """Perturbation-induced linearization (Liu et al., ICLR 2026)."""
+
+    weight: float = option(0.9, "λ, weight of the label in the noise; 1 − λ of the image's losing it", ge=0, le=1)
+    steps: int = option(30, "gradient steps of the noise", ge=1)
+    step_size: float = option(0.1, "length of such a step, as a share of the bound", gt=0, le=1)
+    epochs: int = option(30, "epochs of the linear classifier on the clean images", ge=1)
+    batch_size: int = option(512, "images a step, in training and in crafting", ge=2)
+    lr: float = option(0.003, "peak learning rate of the linear classifier's sgd, then half a cosine", gt=0)
+
+
+@dataclass
+class RemConfig:
+    """Robust error-minimising noise (Fu et al., ICLR 2022)."""
+
+    arch: str = option("narrow", "surrogate: 'narrow' (for CPUs) or any timm model name; published: resnet18")
+    iterations: int = option(5000, "batches that the surrogate learns", ge=1)
+    steps: int = option(10, "steps of the noise in an iteration, and at the end", ge=1)
+    step_size: float = option(0.2, "length of such a step, as a share of the bound", gt=0, le=1)
+    samples: int = option(5, "transformations of an image that the expectation is taken over in a step", ge=1)
+    augment: str = option("crop+flip", "transformations: operations joined by +, or none")
+    adversary: float = option(0.5, "bound of the adversary within, as a share of the bound; 0: none", ge=0, le=1)
+    adversary_steps: int = option(10, "steps of the adversary", ge=1)
+    adversary_step_size: float = option(0.2, "length of such a step, as a share of the adversary's bound", gt=0, le=1)
+    batch_size: int = option(128, "images an iteration", ge=2)
+    lr: float = option(0.1, "learning rate of the surrogate's sgd", gt=0)
+    decay_every: int = option(2000, "iterations after which the learning rate falls to a tenth", ge=1)
+    momentum: float = option(0.9, "momentum of the surrogate's sgd", ge=0, lt=1)
+    weight_decay: float = option(5e-4, "weight decay of the surrogate", ge=0)
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        return augment_fault("baselines.rem.augment", self.augment)
+
+
+@dataclass
 class BaselinesConfig:
     """The options of every baseline."""
 
     random: RandomConfig = field(default_factory=RandomConfig)
     lsp: LspConfig = field(default_factory=LspConfig)
     emn: EmnConfig = field(default_factory=EmnConfig)
+    ar: ArConfig = field(default_factory=ArConfig)
+    cuda: CudaConfig = field(default_factory=CudaConfig)
+    ops: OpsConfig = field(default_factory=OpsConfig)
+    tap: TapConfig = field(default_factory=TapConfig)
+    rem: RemConfig = field(default_factory=RemConfig)
+    pil: PilConfig = field(default_factory=PilConfig)
+    hypo: HypoConfig = field(default_factory=HypoConfig)
+
+    def archs(self) -> dict[str, str]:
+        """The architectures that are named, by key."""
+        return {
+            "baselines.emn.arch": self.emn.arch,
+            "baselines.rem.arch": self.rem.arch,
+            "baselines.tap.surrogate.arch": self.tap.surrogate.arch,
+            "baselines.hypo.surrogate.arch": self.hypo.surrogate.arch,
+        }
+
+    def shortened(self) -> "BaselinesConfig":
+        """Everything once, with few steps."""
+        once = replace(self.tap.surrogate, epochs=1)
+        return replace(
+            self,
+            emn=replace(self.emn, rounds=1, steps=2),
+            tap=replace(self.tap, restarts=1, steps=2, surrogate=once),
+            rem=replace(self.rem, iterations=1, steps=2, samples=2, adversary_steps=2),
+            pil=replace(self.pil, epochs=1, steps=2),
+            hypo=replace(self.hypo, steps=2, surrogate=replace(self.hypo.surrogate, epochs=1)),
+        )

@@ -7,12 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import EmnConfig
-from baselines.noise import check_shape, pixel_hashes, protect_by_class, unfitted
+from baselines.noise import NoiseByImage, check_classes, protect_by_class, protect_by_image
 from datamodules.augment import augment, draws, own_randomness
-from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Passes
-from gan.protection import quantise
+from datamodules.protected import Norm, Passes
 from victims.classifier import build_classifier
 
 
@@ -54,13 +52,14 @@ class ErrorMinimising:
     """
 
     name = "emn"
+    norm: Norm = "linf"
     label_free = False
 
     def __init__(self, options: EmnConfig, epsilon: float) -> None:
         self.options, self.epsilon, self.passes = options, epsilon, Passes()
         self.rounds, self.error = 0, 1.0
-        self.noise: Tensor | None = None  # float N×C×H×W, or K×C×H×W, on the CPU
-        self.rows: dict[bytes, int] = {}  # kind=sample: the noise of an image, by the hash of its pixels
+        self.patterns: Tensor | None = None  # kind=class: float K×C×H×W, on the CPU
+        self.own: NoiseByImage | None = None  # kind=sample
 
     def fit(
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
@@ -72,9 +71,8 @@ class ErrorMinimising:
             ValueError: the surrogate's architecture is unknown or cannot take these images.
         """
         options, by_class = self.options, self.options.kind == "class"
-        empty = (train.labels.bincount(minlength=classes) == 0).nonzero()
-        if by_class and len(empty):
-            raise DataError(f"emn: class {int(empty[0])} has no image to craft its noise on; leave the class out")
+        if by_class:
+            check_classes(self.name, train, classes)
         channels, height, width = train.shape
         with own_randomness(seed, device), torch.enable_grad():
             model = build_classifier(options.arch, classes, channels, (height, width))
@@ -90,10 +88,10 @@ class ErrorMinimising:
                     break
         progress(1.0)
         self.passes = Passes(crafting.forward / len(train), crafting.backward / len(train))
-        self.noise = crafting.noise.cpu()
-        if not by_class:
-            hashes = pixel_hashes(train.images)
-            self.rows = {key: row for row, key in reversed(list(enumerate(hashes)))}
+        if by_class:
+            self.patterns = crafting.noise.cpu()
+        else:
+            self.own = NoiseByImage(train.images, crafting.noise)
 
     def protect(self, images: ImageSet) -> Tensor:
         """Protected images, uint8 N×C×H×W.
@@ -104,20 +102,9 @@ class ErrorMinimising:
             RuntimeError: not fitted.
         """
         if self.options.kind == "class":
-            return protect_by_class(self.name, self.noise, images, self.epsilon)
-        if self.noise is None:
-            raise unfitted(self.name)
-        channels, height, width = self.noise.shape[1:]
-        check_shape(self.name, (channels, height, width), images)
-        pixels = images.images
-        hashes = pixel_hashes(pixels)
-        for i, key in enumerate(hashes):
-            if key not in self.rows:
-                raise DataError(
-                    f"emn: expected images among the {len(self.noise)} that it was fitted on, found another (image {i} "
-                    f"of these, sha256 {key.hex()[:12]}…); fit on it too, or set baselines.emn.kind=class"
-                )
-        return quantise(pixels, self.noise[[self.rows[key] for key in hashes]], self.epsilon)
+            return protect_by_class(self.name, self.patterns, images, self.epsilon)
+        remedy = "fit on it too, or set baselines.emn.kind=class"
+        return protect_by_image(self.name, self.own, images, self.epsilon, remedy)
 
 
 class _Crafting:

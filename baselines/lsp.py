@@ -13,14 +13,14 @@ from baselines.noise import (
     image_draws,
     pixel_hashes,
     protect_by_class,
+    quantise_l2,
     random_signs,
     unfitted,
 )
 from datamodules.augment import draws
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import Passes
-from gan.protection import quantise
+from datamodules.protected import Norm, Passes
 
 
 class LinearlySeparable:
@@ -34,8 +34,8 @@ class LinearlySeparable:
 
         n = r·√(C·H·W) · B(v_y + s·z) / ‖B(v_y + s·z)‖₂,   r = 6/255 (L2 = 1.304 for 32×32 in colour), s = ``spread``
 
-    Bound: L2 = r·√(C·H·W) before clipping at black and white and rounding to grey levels. L∞ is not bounded (so
-    ``epsilon`` is 255, whatever is asked for); single pixels go beyond 8/255.
+    Bound: L2 = r·√(C·H·W) of what is stored, nearly reached where nothing is clipped at black or white. L∞ is not
+    bounded, whatever is asked for; single pixels go beyond 8/255.
 
     ``norm=linf``: n = ε·B(v_y), for comparison at an equal bound. L∞ at ε rounded down to whole grey levels.
 
@@ -54,7 +54,8 @@ class LinearlySeparable:
 
     def __init__(self, options: LspConfig, epsilon: float) -> None:
         self.options, self.passes = options, Passes()
-        self.epsilon = epsilon if options.norm == "linf" else 255.0
+        self.norm: Norm = options.norm
+        self.epsilon = epsilon  # norm=l2: known with the images' shape
         self.seed, self.shape = 0, (0, 0, 0)
         self.vertices: Tensor | None = None  # float K×C×⌈H/b⌉×⌈W/b⌉
 
@@ -74,6 +75,8 @@ class LinearlySeparable:
                 f"{channels}×{height}×{width}, too few for {classes} classes; choose smaller blocks"
             )
         self.seed, self.shape = seed, train.shape
+        if self.norm == "l2":
+            self.epsilon = self.options.radius / 255 * math.prod(self.shape) ** 0.5
         self.vertices = distinct_vertices(classes, math.prod(grid), draws(seed)).reshape(classes, *grid)
         progress(1.0)
 
@@ -94,7 +97,7 @@ class LinearlySeparable:
         z = torch.stack([torch.randn(grid, generator=image_draws(self.seed, key)) for key in pixel_hashes(pixels)])
         noise = self._pixels(self.vertices[images.labels] + self.options.spread * z)
         rms = noise.square().mean((1, 2, 3), keepdim=True).sqrt()
-        return quantise(pixels, self.options.radius / 255 * noise / rms, self.epsilon)
+        return quantise_l2(pixels, self.options.radius / 255 * noise / rms, self.epsilon)
 
     def _pixels(self, blocks: Tensor) -> Tensor:
         """Blocks, float B×C×⌈H/b⌉×⌈W/b⌉, as pixels, float B×C×H×W."""

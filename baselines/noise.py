@@ -67,6 +67,79 @@ def protect_by_class(name: str, patterns: Tensor | None, images: ImageSet, epsil
     return quantise(images.images, patterns[images.labels], epsilon)
 
 
+def quantise_l2(images: Tensor, noise: Tensor, radius: float) -> Tensor:
+    """Q(clip(x + n, 0, 1)) on the uint8 grid, whose distance from x is at most ``radius`` in each image.
+
+    Rounding to grey levels may make noise longer; such noise is shortened, by a hundredth at a time, until it fits.
+
+    Args:
+        images: uint8 B×C×H×W.
+        noise: float B×C×H×W in [0, 1] pixel units, not longer than the radius.
+        radius: Euclidean length, pixels in [0, 1].
+
+    Returns:
+        uint8 B×C×H×W.
+    """
+    levels, share = noise.double() * 255, torch.ones(len(noise), 1, 1, 1, dtype=torch.float64)
+    while True:
+        steps = (share * levels).round()
+        beyond = steps.flatten(1).norm(dim=1) > 255 * radius
+        if not beyond.any():
+            return (images.double() + steps).clamp(0, 255).to(torch.uint8)
+        share[beyond] -= 0.01
+
+
+class NoiseByImage:
+    """Noise of single images, which are known again by the sha256 of their pixels.
+
+    Equal images share the noise of the first of them.
+
+    Args:
+        images: uint8 N×C×H×W, that a method was fitted on.
+        noise: float N×C×H×W, theirs, in [0, 1] pixel units.
+    """
+
+    def __init__(self, images: Tensor, noise: Tensor) -> None:
+        self.noise = noise.cpu()
+        self.rows = {key: row for row, key in reversed(list(enumerate(pixel_hashes(images))))}
+
+
+def protect_by_image(name: str, fitted: NoiseByImage | None, images: ImageSet, epsilon: float, remedy: str) -> Tensor:
+    """Protected images, uint8 N×C×H×W: each with its own noise.
+
+    Args:
+        name: of the method.
+        fitted: the noise; None before ``fit``.
+        images: N of the images that it is for.
+        epsilon: in grey levels.
+        remedy: what to do about other images, for the message.
+
+    Raises:
+        DataError: images of another shape, or one that has no noise.
+        RuntimeError: there is no noise yet.
+    """
+    if fitted is None:
+        raise unfitted(name)
+    channels, height, width = fitted.noise.shape[1:]
+    check_shape(name, (channels, height, width), images)
+    pixels = images.images
+    hashes = pixel_hashes(pixels)
+    for i, key in enumerate(hashes):
+        if key not in fitted.rows:
+            raise DataError(
+                f"{name}: expected images among the {len(fitted.noise)} that it was fitted on, found another (image "
+                f"{i} of these, sha256 {key.hex()[:12]}…); {remedy}"
+            )
+    return quantise(pixels, fitted.noise[[fitted.rows[key] for key in hashes]], epsilon)
+
+
+def check_classes(name: str, train: ImageSet, classes: int) -> None:
+    """Raises DataError if a class has no image to fit on."""
+    empty = (train.labels.bincount(minlength=classes) == 0).nonzero()
+    if len(empty):
+        raise DataError(f"{name}: class {int(empty[0])} has no image to craft its noise on; leave the class out")
+
+
 def unfitted(name: str) -> RuntimeError:
     """The error of protecting before fitting."""
     return RuntimeError(f"{name}: protect was called before fit; call fit first")

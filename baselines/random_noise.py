@@ -9,7 +9,7 @@ from baselines.config import RandomConfig
 from baselines.noise import image_draws, pixel_hashes, protect_by_class, random_signs, unfitted
 from datamodules.augment import draws
 from datamodules.images import ImageSet
-from datamodules.protected import Passes
+from datamodules.protected import Norm, Passes
 from gan.protection import quantise
 
 
@@ -27,9 +27,11 @@ class RandomNoise:
     """
 
     name = "random"
+    norm: Norm = "linf"
 
     def __init__(self, options: RandomConfig, epsilon: float) -> None:
-        self.epsilon, self.label_free, self.passes = epsilon, options.kind == "sample", Passes()
+        self.label_free, self.passes = options.kind == "sample", Passes()
+        self.epsilon = epsilon
         self.seed: int | None = None
         self.patterns: Tensor | None = None
 

@@ -1,11 +1,19 @@
 """Protections by name."""
 
+from collections.abc import Callable
 from typing import get_args
 
+from baselines.ar import Autoregressive
 from baselines.config import BaselinesConfig, Method
+from baselines.cuda import ConvolutionFilters
 from baselines.emn import ErrorMinimising
+from baselines.hypo import Hypocritical
 from baselines.lsp import LinearlySeparable
+from baselines.ops import OnePixel
+from baselines.pil import Linearising
 from baselines.random_noise import RandomNoise
+from baselines.rem import RobustErrorMinimising
+from baselines.tap import Targeted
 from datamodules.protected import Protection
 
 
@@ -15,17 +23,25 @@ def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Prote
     Args:
         name: one of ``baselines.config.Method``.
         config: options of all baselines.
-        epsilon: L∞ bound in grey levels, at least 1: stored noise has whole grey levels.
+        epsilon: L∞ bound in grey levels, at least 1: stored noise has whole grey levels; of the methods that have one.
 
     Raises:
         ValueError: no such baseline, or a bound below one grey level.
     """
     if epsilon < 1:
         raise ValueError(f"epsilon: expected at least 1 grey level, found {epsilon:g}; stored pixels know no less")
-    if name == "random":
-        return RandomNoise(config.random, epsilon)
-    if name == "lsp":
-        return LinearlySeparable(config.lsp, epsilon)
-    if name == "emn":
-        return ErrorMinimising(config.emn, epsilon)
-    raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, found {name!r}")
+    made: dict[str, Callable[[], Protection]] = {
+        "random": lambda: RandomNoise(config.random, epsilon),
+        "lsp": lambda: LinearlySeparable(config.lsp, epsilon),
+        "emn": lambda: ErrorMinimising(config.emn, epsilon),
+        "ar": lambda: Autoregressive(config.ar),
+        "cuda": lambda: ConvolutionFilters(config.cuda),
+        "ops": lambda: OnePixel(config.ops),
+        "tap": lambda: Targeted(config.tap, epsilon),
+        "rem": lambda: RobustErrorMinimising(config.rem, epsilon),
+        "pil": lambda: Linearising(config.pil, epsilon),
+        "hypo": lambda: Hypocritical(config.hypo, epsilon),
+    }
+    if name not in made:
+        raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, found {name!r}")
+    return made[name]()

@@ -21,7 +21,10 @@ PROBES = {
 
 
 def noise_of(clean: ImageSet, stored: ImageSet) -> ImageSet:
-    """The stored noise as images: mid-grey plus the difference, uint8, with the labels of the images."""
+    """The stored noise as images: mid-grey plus the difference, uint8, with the labels of the images.
+
+    Differences beyond −128 and 127, which methods without an L∞ bound may make, are cut there.
+    """
     difference = stored.images.short() - clean.images.short()
     return ImageSet((difference + 128).clamp(0, 255).to(torch.uint8), clean.labels)
 

@@ -5,36 +5,42 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from datamodules.images import ImageSet, to_float
+from datamodules.protected import change_sizes
 from gan.objectives import psnr
 
 SSIM_WINDOW = 11
 
 
 class Imperceptibility:
-    """L∞, L2, PSNR and SSIM between the clean images and those decoded from the protected files."""
+    """L∞, L2, L0, PSNR and SSIM between the clean images and those decoded from the protected files."""
 
     def run(self, clean: ImageSet, stored: ImageSet) -> dict[str, float | None]:
         """Measures.
 
         Returns:
             ``linf``: the largest change of any pixel, in [0, 1] units; ``l2``: mean Euclidean length of an image's
-            noise, in [0, 1] units; ``psnr``: mean over images in dB; ``psnr_min``: of the worst image; ``ssim``: mean
-            over images (None where a side is below its window of 11 pixels).
+            noise, in [0, 1] units; ``l2_max``: of the image with most; ``l0``: mean number of pixels that differ in any
+            channel; ``l0_max``: of the image with most; ``psnr``: mean over images in dB; ``psnr_min``: of the worst
+            image; ``ssim``: mean over images (None where a side is below its window of 11 pixels).
         """
-        lengths, ratios, similar, largest = [], [], [], 0.0
+        lengths, counts, ratios, similar, largest = [], [], [], [], 0.0
         for a, b in zip(clean.images.split(512), stored.images.split(512), strict=True):
             x, z = to_float(a), to_float(b)
-            largest = max(largest, (a.int() - b.int()).abs().max().item() / 255)
-            lengths.append((x - z).flatten(1).norm(dim=1))
+            largest = max(largest, change_sizes(a, b, "linf").max().item() / 255)
+            lengths.append(change_sizes(a, b, "l2"))
+            counts.append(change_sizes(a, b, "l0"))
             ratios.append(torch.stack([psnr(one[None], two[None]) for one, two in zip(x, z, strict=True)]))
             if min(x.shape[-2:]) >= SSIM_WINDOW:
                 ssim = structural_similarity_index_measure(z, x, data_range=1.0, reduction="none")
                 assert isinstance(ssim, Tensor)
                 similar.append(ssim)
-        ratio = torch.cat(ratios)
+        length, count, ratio = torch.cat(lengths), torch.cat(counts), torch.cat(ratios)
         return {
             "linf": largest,
-            "l2": torch.cat(lengths).mean().item(),
+            "l2": length.mean().item(),
+            "l2_max": length.max().item(),
+            "l0": count.mean().item(),
+            "l0_max": count.max().item(),
             "psnr": ratio.mean().item(),
             "psnr_min": ratio.min().item(),
             "ssim": torch.cat(similar).mean().item() if similar else None,

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ from datamodules.images import ImageSet, folder_name
 
 FORMAT = 1
 MANIFEST, PARTIAL = "manifest.jsonl", "manifest.partial.jsonl"
+# the size of a change, as bounds measure it: its largest value in grey levels; its Euclidean length, pixels in [0, 1];
+# how many pixels (of whatever channel) it touches
+Norm = Literal["linf", "l2", "l0"]
+UNITS: dict[Norm, str] = {"linf": "grey levels", "l2": "of Euclidean length", "l0": "pixels"}
 
 
 @dataclass(frozen=True)
@@ -36,20 +40,22 @@ class About:
     Attributes:
         method: name of the protection.
         checkpoint: sha256 of the generator's file; empty for methods without one.
-        epsilon: the bound, in grey levels of 255.
+        epsilon: the bound, in the unit of its norm; None for none.
         seed: of the protection.
         data: name and fingerprint of the images that were protected.
         class_names: in label order; also the folders' names.
         images: how many.
+        norm: what the bound measures; None for methods without a bound.
     """
 
     method: str
     checkpoint: str
-    epsilon: float
+    epsilon: float | None
     seed: int
     data: str
     class_names: list[str]
     images: int
+    norm: Norm | None = "linf"
 
 
 @dataclass(frozen=True)
@@ -89,16 +95,22 @@ class Protection(Protocol):
 
     Attributes:
         name: under which it is registered.
-        epsilon: largest change of a pixel, in grey levels; 255 for methods that are bounded otherwise (never infinite:
-            JSON has no word for it, and a stored pixel cannot change by more). What they measure is in the manifest.
+        norm: what its bound measures, on stored images; None for methods without a bound.
+        epsilon: the bound, in the unit of ``norm``, known after ``fit``; None for none. An L∞ bound is the one asked
+            for; the others are the method's own.
         label_free: ``protect`` also works on images that ``fit`` never saw, and looks at no label.
         passes: cost of ``fit``.
     """
 
     name: str
-    epsilon: float
     label_free: bool
     passes: Passes
+
+    @property
+    def norm(self) -> Norm | None: ...  # read, not set, from outside
+
+    @property
+    def epsilon(self) -> float | None: ...
 
     def fit(
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
@@ -122,6 +134,16 @@ class Protection(Protocol):
         Raises:
             DataError: the method has no noise for one of these images.
         """
+
+
+def change_sizes(before: Tensor, after: Tensor, norm: Norm) -> Tensor:
+    """How much each image was changed, float64 N in the unit of the norm; before and after: uint8 N×C×H×W."""
+    change = after.int() - before.int()
+    if norm == "linf":
+        return change.abs().flatten(1).amax(1).double()
+    if norm == "l2":
+        return change.double().flatten(1).norm(dim=1) / 255
+    return (change != 0).any(1).flatten(1).sum(1).double()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -155,12 +177,12 @@ def write_protected(
         chunk: images protected at a time.
 
     Raises:
-        DataError: the folder holds another set, or an image was changed by more than ε.
+        DataError: the folder holds another set, or an image was changed by more than the bound.
     """
     head = json.dumps({"format": FORMAT, **asdict(about)})
     final, partial = folder / MANIFEST, folder / PARTIAL
     for manifest in (final, partial):
-        if manifest.exists() and manifest.read_text().partition("\n")[0] != head:
+        if manifest.exists() and not _describes(manifest, about):
             raise DataError(f"{manifest}: belongs to another protected set; choose another folder or delete this one")
     if final.exists():
         return
@@ -173,12 +195,14 @@ def write_protected(
         for start in range(len(done), len(clean), chunk):
             part = clean.subset(torch.arange(start, min(start + chunk, len(clean))))
             protected = protect(part)
-            linf = (protected.int() - part.images.int()).abs().flatten(1).amax(1)
-            if linf.max() > about.epsilon:
-                raise DataError(
-                    f"{folder}: image {start + int(linf.argmax())} was changed by {linf.max()} grey levels, "
-                    f"above ε = {about.epsilon:g}; the protection is faulty"
-                )
+            linf = change_sizes(part.images, protected, "linf")
+            if about.norm is not None and about.epsilon is not None:
+                size = change_sizes(part.images, protected, about.norm)
+                if size.max() > about.epsilon:
+                    raise DataError(
+                        f"{folder}: image {start + int(size.argmax())} was changed by {size.max():g} "
+                        f"{UNITS[about.norm]}, above ε = {about.epsilon:g}; the protection is faulty"
+                    )
             before, after = (t.permute(0, 2, 3, 1).numpy() for t in (part.images, protected))
             for i, label in enumerate(part.labels.tolist()):
                 path = Path(folder_name(about.class_names[label])) / f"{start + i:06d}.png"
@@ -189,6 +213,21 @@ def write_protected(
                 lines.write(json.dumps(asdict(entry)) + "\n")
             lines.flush()
     os.replace(partial, final)
+
+
+def _head(line: str) -> About:
+    """What a manifest's first line says. Raises ValueError, TypeError where it is none of this version."""
+    fields = json.loads(line)
+    if fields.pop("format", None) != FORMAT:
+        raise ValueError("made by another version of this program")
+    return About(**fields)
+
+
+def _describes(manifest: Path, about: About) -> bool:
+    try:
+        return _head(manifest.read_text().partition("\n")[0]) == about
+    except (ValueError, TypeError):
+        return False
 
 
 class ProtectedDataset:
@@ -211,10 +250,7 @@ class ProtectedDataset:
             raise DataError(f"{path}: no finished protected set here ({state})")
         try:
             head, *lines = path.read_text().splitlines()
-            fields = json.loads(head)
-            if fields.pop("format", None) != FORMAT:
-                raise DataError(f"{path}: made by another version of this program; protect the images again")
-            self.about = About(**fields)
+            self.about = _head(head)
             self.entries = [Entry(**json.loads(line)) for line in lines]
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}: damaged ({error}); protect the images again") from error

@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from baselines.registry import make_protection
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
 from callbacks.export import SETTINGS, describe_part, read_named
 from callbacks.imperceptibility import Imperceptibility
@@ -63,13 +64,15 @@ def evaluate_seed(
         for setting in stored:
             measured[setting] = Imperceptibility().run(clean[setting], stored[setting])
         for setting in stored:
-            grid = PictureGrid(data.class_names, config.gan.epsilon).run(clean[setting], stored[setting])
+            # methods that are not bounded in L∞: by what was measured
+            largest = max(config.gan.epsilon, 255 * measured[setting]["linf"])
+            grid = PictureGrid(data.class_names, largest).run(clean[setting], stored[setting])
             save_picture(grid, out / "pictures" / f"{setting}.png")
         seconds = seconds | {"measuring": time.perf_counter() - clock}
 
     recipe, test, classes = config.victim.resolved(), data.parts["test"], data.classes
     jobs: dict[str, Job] = {}
-    with _progress() as bar:
+    with progress_bar() as bar:
 
         def victim(name: str, train: ImageSet, noise: ImageSet | None) -> dict[str, Any]:
             task = bar.add_task(f"victim: {name}", total=recipe.epochs)
@@ -141,7 +144,9 @@ def named_right(run: Path, data: ImageDataModule) -> dict[str, float] | None:
 
 def summed_up(config: Config, data: ImageDataModule, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """The content of results.json from the seeds' entries."""
-    return results.assemble(entries, 1 / data.classes, data.majority, asdict(config))
+    ours = config.method == OURS or make_protection(config.method, config.baselines, config.gan.epsilon).norm == "linf"
+    epsilon = config.gan.epsilon if ours else None
+    return results.assemble(entries, epsilon, 1 / data.classes, data.majority, asdict(config))
 
 
 def finish(config: Config, data: ImageDataModule, entries: list[dict[str, Any]], out: Path) -> dict[str, Any]:
@@ -216,7 +221,8 @@ def _joined(parts: dict[str, ImageSet]) -> ImageSet:
     return ImageSet(torch.cat([p.images for p in parts.values()]), torch.cat([p.labels for p in parts.values()]))
 
 
-def _progress() -> Progress:
+def progress_bar() -> Progress:
+    """Bars of what takes long, on the main process."""
     quiet = not is_main() or bool(os.environ.get("CONFOUNDERGAN_QUIET"))
     return Progress(
         TextColumn("{task.description:24}"),

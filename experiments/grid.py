@@ -62,7 +62,7 @@ VERSION = 1  # part of every key; raised when the same options come to mean some
 # whose class the generator names wrongly, what a thief could learn from, did the others teach nothing
 SETTINGS_ALL = ("clean", "standard", "clean_fast", "fast", "misnamed")
 PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "unseen", "misnamed": "unseen"}
-CELLS, MADE = "cells.jsonl", "made.json"
+CELLS, MADE, PASSES = "cells.jsonl", "made.json", "passes.json"
 KEYS = {"about", "data", "variants", "victims", "settings", "seeds", "measured_on"}
 
 
@@ -384,7 +384,10 @@ def _made(cell: Cell, key: str, store: Path) -> Path:
         data = _data(cell.config)
         data.seed = seed
         config = replace(cell.config, victim=replace(cell.config.victim, check_every=0))
-        write_json(folder / MADE, protect_seed(config, data, folder, seed).seconds)
+        made = protect_seed(config, data, folder, seed)
+        if made.passes is not None:
+            write_json(folder / PASSES, asdict(made.passes))
+        write_json(folder / MADE, made.seconds)
     return folder
 
 
@@ -401,6 +404,7 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
     }
     return {
         "stages": json.loads((folder / MADE).read_text()),
+        "passes": json.loads((folder / PASSES).read_text()) if (folder / PASSES).exists() else None,
         "images": len(data.parts["train"]),
         "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},
         "named": named_right(folder, data),

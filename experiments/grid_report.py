@@ -12,6 +12,7 @@ from experiments.grid import save_rows
 
 Row = dict[str, Any]
 COLUMNS = ("clean", "standard", "clean_fast", "fast", "misnamed")
+SIZES = (("linf", 255), ("l2", 1), ("l0", 1))
 TITLES = {
     "clean": "clean A",
     "standard": "standard",
@@ -59,6 +60,8 @@ def table(rows: list[Row]) -> str:
     made = [r for r in rows if "victim" not in r["place"]]
     head = ["data", "chance", "variant", "victim", *(TITLES[s] for s in settings)]
     head += ["B named right", "PSNR, dB", "SSIM", "minutes to make"]
+    sizes = any("l0" in r["imperceptibility"]["standard"] for r in made if "error" not in r)  # older rows have none
+    head += ["L∞, /255", "L2", "pixels changed", "passes"] if sizes else []
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for data in unique(rows, "data"):
         chance = next(iter(select(rows, data=data)), {}).get("chance")
@@ -75,6 +78,9 @@ def table(rows: list[Row]) -> str:
                 cells += [moments(named), moments([h["psnr"] for h in hidden])]
                 cells += [f"{mean(h['ssim'] for h in hidden):.3f}" if hidden else "–"]
                 cells += [moments([sum(r["stages"].values()) / 60 for r in protections])]
+                if sizes:
+                    cells += [moments([h[norm] for h in hidden if norm in h], scale) for norm, scale in SIZES]
+                    cells += [moments([r["passes"]["backward"] for r in protections if r.get("passes")])]
                 lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -97,7 +103,12 @@ def notes(spec: dict[str, Any], rows: list[Row]) -> list[str]:
     return [
         "Balanced accuracy in % at the victim's last epoch, mean ± standard deviation over seeds "
         f"{', '.join(map(str, spec['seeds']))}, on {on[spec['measured_on']]}. Named right: balanced accuracy of the "
-        "generator's reading of unseen images. PSNR and SSIM: of the standard set.",
+        "generator's reading of unseen images. PSNR and SSIM: of the standard set."
+        + (
+            " L∞: its largest change; L2 and pixels changed: means over its images. Passes: backward, an image, to fit."
+            if any("l0" in r.get("imperceptibility", {}).get("standard", {}) for r in done)
+            else ""
+        ),
         "",
         f"{len(done)} cells, {sum(r['seconds'] for r in done) / 3600:.1f} hours of single processes on "
         f"{', '.join(where) or 'nothing yet'}; PyTorch {', '.join(torch) or '–'}."

@@ -18,8 +18,9 @@ from callbacks.seeding import SeedEveryStep
 from callbacks.stopping import StopOnNan, StopOnSignal
 from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
-from datamodules.protected import MANIFEST, About, write_protected
+from datamodules.protected import MANIFEST, About, Passes, write_protected
 from experiments.config import OURS, Config
+from experiments.evaluate import progress_bar
 from experiments.folder import RunError, is_main, say, versions
 from experiments.logs import make_loggers
 from gan.module import ConfounderGAN
@@ -36,11 +37,13 @@ class Made:
         seconds: of ``training`` and ``export``.
         device: of this process.
         loggers: of the training, still open.
+        passes: through networks, of a baseline's fitting; None where nothing was fitted, or they are not counted.
     """
 
     seconds: dict[str, float]
     device: torch.device
     loggers: list[Logger] = field(default_factory=list)
+    passes: Passes | None = None
 
 
 def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
@@ -56,7 +59,7 @@ def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int)
 
 def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
     protection = make_protection(config.method, config.baselines, config.gan.epsilon)
-    device, seconds = own_device(), {"training": 0.0, "export": 0.0}
+    device, seconds, passes = own_device(), {"training": 0.0, "export": 0.0}, None
     settings = {
         setting: part
         for setting, part in SETTINGS.items()
@@ -64,15 +67,21 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
     }
     if is_main() and not all((folder / "protected" / setting / MANIFEST).exists() for setting in settings):
         clock = time.perf_counter()
-        say(f"fitting {config.method}")
-        protection.fit(data.parts["train"], data.classes, seed, device, lambda share: None)
-        seconds["training"] = time.perf_counter() - clock
+        with progress_bar() as bar:
+            task = bar.add_task(f"fitting {config.method}", total=100)
+
+            def advance(share: float) -> None:
+                bar.update(task, completed=round(100 * share))
+
+            protection.fit(data.parts["train"], data.classes, seed, device, advance)
+        seconds["training"], passes = time.perf_counter() - clock, protection.passes
         clock = time.perf_counter()
         for setting, part in settings.items():
             about = About(
                 method=config.method,
                 checkpoint="",
                 epsilon=protection.epsilon,
+                norm=protection.norm,
                 seed=seed,
                 data=describe_part(data, part),
                 class_names=list(data.class_names),
@@ -80,7 +89,7 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
             )
             write_protected(folder / "protected" / setting, data.parts[part], protection.protect, about)
         seconds["export"] = time.perf_counter() - clock
-    return Made(seconds, device)
+    return Made(seconds, device, passes=passes)
 
 
 def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:

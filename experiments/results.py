@@ -19,11 +19,14 @@ VICTIMS = ("clean", "standard", "clean_fast", "fast")
 MOMENTS = ("last", "peak", "selected")
 
 
-def assemble(entries: list[dict[str, Any]], chance: float, majority: float, config: dict[str, Any]) -> dict[str, Any]:
+def assemble(
+    entries: list[dict[str, Any]], epsilon: float | None, chance: float, majority: float, config: dict[str, Any]
+) -> dict[str, Any]:
     """The content of results.json.
 
     Args:
         entries: one a seed: ``seed``, ``clean``, ``standard``, … , ``imperceptibility``, ``diagnostics``, ``seconds``.
+        epsilon: the L∞ bound in grey levels; None where a method is bounded otherwise or not at all.
         chance: 1/K.
         majority: share of the largest class in the test part.
         config: the resolved configuration.
@@ -32,7 +35,7 @@ def assemble(entries: list[dict[str, Any]], chance: float, majority: float, conf
     return {
         "schema_version": SCHEMA_VERSION,
         "data": config["data"]["name"],
-        "epsilon": config["gan"]["epsilon"],
+        "epsilon": epsilon,
         "chance": chance,
         "majority": majority,
         "seeds": entries,
@@ -90,12 +93,13 @@ def facts(results: dict[str, Any]) -> list[str]:
     def percent(value: float | None) -> str:
         return "–" if value is None else f"{100 * value:.0f} %"
 
+    touched = f", {shown['l0']:.0f} pixels an image" if shown.get("l0") is not None else ""
     ssim = "–" if shown["ssim"] is None else f"{shown['ssim']:.3f}"
     lines = [
         f"Accuracies in %, of a victim on clean test images. Chance {percent(results['chance'])}, "
         f"majority class {percent(results['majority'])}. Seeds: {', '.join(map(str, seeds))}"
         + (" (mean ± standard deviation)." if len(seeds) > 1 else "."),
-        f"Noise on the stored files: largest {255 * shown['linf']:.0f}/255, L2 {shown['l2']:.2f}, "
+        f"Noise on the stored files: largest {255 * shown['linf']:.0f}/255, L2 {shown['l2']:.2f}{touched}, "
         f"PSNR {shown['psnr']:.1f} dB, SSIM {ssim}.",
         "Label read from the noise alone: "
         + ", ".join(

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments.config import leaves
+from baselines.facts import Facts
+from baselines.facts import facts as facts_of_baselines
+from experiments.config import OURS, leaves
 from experiments.data import MODULES, module_of
 from experiments.grid import CELLS
 from experiments.grid_report import notes
@@ -163,6 +165,18 @@ def data_path(result: dict[str, Any]) -> str:
     )
 
 
+def methods() -> str:
+    """A row a protection: ours from here, the others from what baselines/facts.py states."""
+    cost = "trained once, then 1 forward"
+    ours = Facts(OURS, "generator with a confounder", "Tian et al., NeurIPS 2022", "L∞", False, "any", cost)
+    rows = [["`method=`", "what", "paper", "bound", "needs labels to protect", "protects", "passes to fit"]]
+    for row in [ours, *facts_of_baselines()]:
+        labels = "yes" if row.labels else "no"
+        rows.append([f"`{row.method}`", row.title, row.paper, row.norm, labels, row.images, row.cost])
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
@@ -178,6 +192,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/DEFENCES.md": {
         f"victims/defences.py, {stage}": partial(defences, stage) for stage in ("pixels", "set", "batch")
     },
+    "docs/METHODS.md": {"baselines": methods},
     "docs/METHOD.md": {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),
         "results/unet/digits_variants": digits_variants,

@@ -64,8 +64,8 @@ def check_classifiers(config: Config) -> list[str]:
     """What is wrong with the architectures' names."""
     named = {
         "gan.surrogate.arch": config.gan.surrogate.arch,
-        "baselines.emn.arch": config.baselines.emn.arch,
         "victim.arch": config.victim.resolved().arch,
+        **config.baselines.archs(),
     }
     if config.gan.generator.second_reader != "none":
         named["gan.generator.second_reader"] = config.gan.generator.second_reader
@@ -79,6 +79,7 @@ def shortened(config: Config) -> Config:
         seeds=min(config.seeds, 2),
         data=replace(config.data, limit=config.data.limit or 400),
         gan=replace(config.gan, generator=replace(config.gan.generator, second_epochs=1)),
+        baselines=config.baselines.shortened(),
         victim=replace(config.victim, epochs=1, check_every=1, check_epochs=1),
         trainer=replace(config.trainer, max_epochs=1, log_every=1),
     )

@@ -5,24 +5,55 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
-from baselines.config import BaselinesConfig, EmnConfig, Kind, LspConfig, Method, RandomConfig
+from baselines.ar import Autoregressive, candidates, continued, stable
+from baselines.config import (
+    ArConfig,
+    BaselinesConfig,
+    CudaConfig,
+    EmnConfig,
+    HypoConfig,
+    Kind,
+    LspConfig,
+    Method,
+    OpsConfig,
+    PilConfig,
+    RandomConfig,
+    RemConfig,
+    SurrogateConfig,
+    TapConfig,
+)
+from baselines.cuda import ConvolutionFilters
 from baselines.emn import ErrorMinimising
+from baselines.facts import FITTED, facts
 from baselines.lsp import distinct_vertices
+from baselines.ops import OnePixel
+from baselines.pil import Linearising, linear_classifier
 from baselines.registry import make_protection
+from baselines.rem import Robust, RobustErrorMinimising
+from baselines.surrogate import train_surrogate
+from baselines.tap import Targeted, targets
+from datamodules.augment import augment, own_randomness
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import About, ProtectedDataset, Protection, write_protected
+from datamodules.protected import About, Norm, ProtectedDataset, Protection, change_sizes, write_protected
+from victims.classifier import build_classifier
 from victims.config import RECIPES
 from victims.train import train_victim
 
 CPU = torch.device("cpu")
 CHEAP = EmnConfig(surrogate_steps=3, steps=3, step_size=0.4, rounds=2, batch_size=16, lr=0.05)
+CLEAN = SurrogateConfig("linear", epochs=5, batch_size=16, lr=0.01, augment="flip")
+TAP = TapConfig(steps=6, step_size=0.37, restarts=2, augment="flip", batch_size=16, surrogate=CLEAN)
+REM = RemConfig("linear", iterations=3, steps=3, step_size=0.57, samples=2, adversary_steps=2, batch_size=16, lr=0.01)
+PIL = PilConfig(steps=8, step_size=0.3, epochs=8, batch_size=16)
+HYPO = HypoConfig(steps=8, step_size=0.3, batch_size=16, surrogate=CLEAN)
 VARIANTS = {
     "random sample": ("random", BaselinesConfig()),
     "random class": ("random", BaselinesConfig(random=RandomConfig(kind="class"))),
@@ -30,8 +61,31 @@ VARIANTS = {
     "lsp l2": ("lsp", BaselinesConfig(lsp=LspConfig(norm="l2", block=4))),
     "emn sample": ("emn", BaselinesConfig(emn=CHEAP)),
     "emn class": ("emn", BaselinesConfig(emn=replace(CHEAP, kind="class"))),
+    "ar": ("ar", BaselinesConfig()),
+    "cuda": ("cuda", BaselinesConfig()),
+    "ops": ("ops", BaselinesConfig()),
+    "tap": ("tap", BaselinesConfig(tap=TAP)),
+    "tap untargeted": ("tap", BaselinesConfig(tap=replace(TAP, goal="untargeted", restarts=1))),
+    "rem": ("rem", BaselinesConfig(rem=REM)),
+    "pil": ("pil", BaselinesConfig(pil=PIL)),
+    "hypo": ("hypo", BaselinesConfig(hypo=HYPO)),
 }
+OWN = ["tap", "tap untargeted", "rem", "pil", "hypo"]  # noise of single images, as that of "emn sample"
 BY_CLASS = ["random class", "lsp linf", "emn class"]
+
+
+BOUNDS: dict[str, tuple[Norm | None, float | None]] = {
+    "random": ("linf", 7.5),
+    "lsp": ("linf", 7.5),
+    "emn": ("linf", 7.5),
+    "ar": ("l2", 160**0.5 / 32),
+    "cuda": (None, None),
+    "ops": ("l0", 1),
+    "tap": ("linf", 7.5),
+    "rem": ("linf", 7.5),
+    "pil": ("linf", 7.5),
+    "hypo": ("linf", 7.5),
+}
 
 
 def pictures(count: int = 40, channels: int = 3, low: int = 0, high: int = 256, seed: int = 0) -> ImageSet:
@@ -57,22 +111,28 @@ def change(protection: Protection, images: ImageSet) -> torch.Tensor:
 def test_stored_files_decode_within_the_bound(variant: str, channels: int, tmp_path: Path) -> None:
     source = pictures(channels=channels)
     protection = fitted(variant, source, 7.5)
-    about = About(protection.name, "", protection.epsilon, 0, "pictures", list("abcd"), len(source))
+    about = About(
+        protection.name, "", protection.epsilon, 0, "pictures", list("abcd"), len(source), norm=protection.norm
+    )
     write_protected(tmp_path, source, protection.protect, about, chunk=7)
     back = ProtectedDataset(tmp_path).load()
     assert torch.equal(back.images, protection.protect(source))  # chunks decide nothing
-    linf = (back.images.int() - source.images.int()).abs().max()
-    if variant == "lsp l2":
-        assert protection.epsilon == 255
-        assert 7 < linf < 30
+    norm, bound = BOUNDS[protection.name] if variant != "lsp l2" else ("l2", (channels * 160) ** 0.5 * 6 / 255)
+    assert (protection.norm, protection.epsilon) == (norm, bound and pytest.approx(bound))
+    assert ProtectedDataset(tmp_path).about.norm == norm
+    if norm and bound:
+        sizes = change_sizes(source.images, back.images, norm)
+        assert sizes.max() <= bound + 1e-9
+        assert sizes.max() > 0.85 * bound
     else:
-        assert protection.epsilon == 7.5
-        assert linf == 7
+        assert change_sizes(source.images, back.images, "l0").min() > 100
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_fitting_depends_on_its_seed_alone_and_leaves_randomness_alone(variant: str) -> None:
     source, found = pictures(), []
+    if variant == "ops":  # seeds decide between places that are equally good
+        source.images[:, :, :, :3] = 0
     for outside in (1, 2):
         torch.manual_seed(outside)
         np.random.seed(outside)
@@ -100,10 +160,14 @@ def test_class_wise_noise_is_one_pattern_a_class(variant: str) -> None:
     assert torch.equal(change(protection, train)[:4], change(protection, unseen)[:4])
 
 
-@pytest.mark.parametrize("variant", ["random sample", "lsp l2", "emn sample"])
+@pytest.mark.parametrize("variant", ["random sample", "lsp l2", "emn sample", "ar", "cuda", *OWN])
 def test_sample_wise_noise_differs_between_images(variant: str) -> None:
     train = pictures(low=50, high=200)
-    assert len(change(fitted(variant, train), train).unique(dim=0)) == len(train)
+    different = len(change(fitted(variant, train), train).unique(dim=0))
+    if variant in ("pil", "hypo"):  # here of one matrix, which pushes all images of a class nearly the same way
+        assert different > 4
+    else:
+        assert different == len(train)
 
 
 @pytest.mark.parametrize("variant", ["random sample", "random class", "lsp linf"])
@@ -113,17 +177,17 @@ def test_sign_noise_is_at_the_bound_everywhere_up_and_down(variant: str) -> None
     assert abs(noise.float().mean()) < 4
 
 
-@pytest.mark.parametrize("kind", ["sample", "class"])
-def test_emn_changes_nearly_every_pixel_up_and_down(kind: str) -> None:
+@pytest.mark.parametrize("variant", ["emn sample", "emn class", *OWN])
+def test_crafting_changes_nearly_every_pixel_up_and_down(variant: str) -> None:
     train = pictures(low=50, high=200)
-    noise = change(fitted(f"emn {kind}", train), train)
+    noise = change(fitted(variant, train), train)
     assert (noise != 0).float().mean() > 0.9
     assert (noise > 0).float().mean() > 0.25
     assert (noise < 0).float().mean() > 0.25
 
 
 def test_label_free_is_what_needs_no_label() -> None:
-    free = {variant for variant in VARIANTS if fitted(variant, pictures()).label_free}
+    free = {name for name, (method, config) in VARIANTS.items() if make_protection(method, config, 8).label_free}
     assert free == {"random sample"}
     protection = fitted("random sample", pictures())
     unseen, other = pictures(seed=1), pictures(seed=1)
@@ -196,7 +260,10 @@ def test_what_cannot_be_protected_is_named() -> None:
     mixed = ImageSet(torch.cat([train.images[:3], unseen.images[:1]]), train.labels[:4])
     with pytest.raises(DataError, match=r"found another \(image 3 of these, .*baselines.emn.kind=class"):
         fitted("emn sample", train).protect(mixed)
-    for variant in (*BY_CLASS, "lsp l2"):
+    for variant in ("tap", "rem", "pil", "hypo"):
+        with pytest.raises(DataError, match=r"found another \(image 3 of these, .*; fit on it too"):
+            fitted(variant, train).protect(mixed)
+    for variant in (*BY_CLASS, "lsp l2", "ar", "cuda", "ops"):
         protection = fitted(variant, train)
         with pytest.raises(DataError, match=r"expected images of 3×16×10.*found 3×10×16"):
             protection.protect(ImageSet(train.images.transpose(2, 3), train.labels))
@@ -217,14 +284,263 @@ def test_what_cannot_be_fitted_is_named() -> None:
         emn.fit(train, 5, 0, CPU, lambda _: None)
     with pytest.raises(ValueError, match="at least 1 grey level"):
         make_protection("random", BaselinesConfig(), 0.5)
-    with pytest.raises(ValueError, match=r"expected one of random, lsp, emn, found 'enm'"):
+    with pytest.raises(ValueError, match=r"expected one of random, lsp, emn, .*, found 'enm'"):
         make_protection("enm", BaselinesConfig(), 8)
     assert "no augmentation 'crap'" in EmnConfig(augment="crap").faults()[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ar_noise_follows_its_class_and_no_other(channels: int) -> None:
+    train = pictures(channels=channels, low=100, high=156)
+    ar = Autoregressive(ArConfig(radius=2))  # far above rounding, far below clipping
+    ar.fit(train, 4, 0, CPU, lambda _: None)
+    assert ar.coefficients is not None
+    noise, filters = change(ar, train).double(), ar.coefficients.double().clone()
+    assert noise.abs().flatten(1).amax(1).min() > 10
+    filters[..., 2, 2] = -1
+    answers = (
+        torch.nn.functional.conv2d(noise.flatten(0, 1)[:, None], filters.flatten(0, 1)[:, None]).abs().mean((2, 3))
+    )
+    answers = answers.reshape(40, channels, 4, channels)
+    left = 0.6 * filters.abs().sum((2, 3))  # what rounding to whole levels leaves
+    for i, label in enumerate(train.labels):
+        by_class = answers[i].diagonal(dim1=0, dim2=2)  # of each channel to its own filters: K×C
+        assert (by_class[label] < left[label]).all()
+        assert by_class[label].sum() < 0.5 * by_class[torch.arange(4) != label].sum(1).min()
+
+
+def test_ar_made_by_diagonals_is_ar_made_value_by_value() -> None:
+    generator = torch.Generator().manual_seed(3)
+    start, coefficients = torch.randn(2, 7, 5, generator=generator), candidates(2, generator)
+    assert torch.allclose(coefficients.sum((1, 2)), torch.ones(2), atol=1e-4)
+    assert coefficients[:, 2, 2].tolist() == [0, 0]
+    made = start.clone()
+    for n in range(2):
+        for i in range(2, 7):
+            for j in range(2, 5):
+                made[n, i, j] = (coefficients[n] * made[n, i - 2 : i + 1, j - 2 : j + 1]).sum()
+    assert torch.allclose(continued(start, coefficients), made, rtol=1e-4, atol=1e-4)
+
+
+def test_ar_keeps_stable_processes_alone_and_reaches_every_corner(monkeypatch: pytest.MonkeyPatch) -> None:
+    explosive = torch.tensor([[[0, 0, 0], [0, 0, 3.0], [0, 3.0, 0]], [[0, 0, 0], [0, 0, 0.5], [0, 0.5, 0]]])
+    for largest in (5.0, 1e30):  # the second overflows to infinity or NaN
+        good = stable(explosive, (64, 64), largest, torch.Generator().manual_seed(0))
+        assert good.tolist() == [False, True]
+    ar = Autoregressive(ArConfig())
+    train = ImageSet(torch.full((36, 3, 48, 36), 128, dtype=torch.uint8), torch.arange(36) % 12)
+    ar.fit(train, 12, 0, CPU, lambda _: None)
+    assert ar.epsilon == pytest.approx((48 * 36) ** 0.5 / 32)
+    noise = change(ar, train).float()
+    corners = torch.stack(
+        [noise[..., a, b] for a in (slice(16), slice(-16, None)) for b in (slice(16), slice(-16, None))]
+    )
+    assert corners.square().mean((2, 3, 4)).sqrt().min() > 0.3  # of an image's corner, in grey levels
+    assert corners.square().mean((1, 2, 3, 4)).sqrt().min() > 1
+    monkeypatch.setattr("baselines.ar.CANDIDATES", 1)
+    with pytest.raises(DataError, match=r"ar: found \d+ stable processes of 36 .*raise baselines.ar.largest"):
+        Autoregressive(ArConfig()).fit(train, 12, 0, CPU, lambda _: None)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_cuda_is_one_convolution_a_class(channels: int) -> None:
+    train = pictures(channels=channels)
+    cuda = ConvolutionFilters(CudaConfig(side=5, blur=0.2))
+    cuda.fit(train, 4, 0, CPU, lambda _: None)
+    assert cuda.filters is not None
+    assert (cuda.filters[:, 2, 2] == 1).all()
+    assert 0 < cuda.filters.flatten(1).sort().values[:, :-1].min() < cuda.filters.flatten(1).median() < 0.2
+    protected = cuda.protect(train)
+    for i in (0, 3, 17):
+        clean, kernel = train.images[i].double() / 255, cuda.filters[train.labels[i]].double()
+        padded = torch.nn.functional.pad(clean, (2, 2, 2, 2))
+        z = torch.stack(
+            [(padded[:, a : a + 5, b : b + 5] * kernel).sum((1, 2)) for a in range(16) for b in range(10)], 1
+        )
+        expected = (z / z.max() * 255).reshape(channels, 16, 10)
+        assert (protected[i] - expected).abs().max() < 0.51
+        assert protected[i].max() == 255
+    dark = ImageSet(torch.full((4, channels, 16, 10), 10, dtype=torch.uint8), torch.arange(4))
+    assert 10 <= cuda.protect(dark).max() < 10 * 6
+    with pytest.raises(DataError, match="baselines.cuda.side: 17 is more than images of 16×10 have"):
+        ConvolutionFilters(CudaConfig(side=17)).fit(train, 4, 0, CPU, lambda _: None)
+    assert "expected an odd number, found 4" in CudaConfig(side=4).faults()[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ops_puts_one_colour_at_one_place_of_a_class(channels: int) -> None:
+    train, unseen = pictures(channels=channels, low=60, high=200), pictures(channels=channels, low=60, high=200, seed=1)
+    ops = OnePixel(OpsConfig(pixels=2))
+    ops.fit(train, 4, 0, CPU, lambda _: None)
+    chosen = set()
+    for images in (train, unseen):
+        protected = ops.protect(images)
+        differs = (protected != images.images).any(1)
+        assert (differs.flatten(1).sum(1) == 2).all()
+        for label in range(4):
+            of_class = images.labels == label
+            places = differs[of_class]
+            assert (places == places[0]).all()
+            colours = protected[of_class][:, :, places[0]]
+            assert (colours == colours[0]).all()
+            assert set(colours.unique().tolist()) <= {0, 255}
+            chosen.add((tuple(places[0].nonzero().flatten().tolist()), tuple(colours[0].flatten().tolist())))
+    assert len(chosen) == 4  # the same for both, another for each class
+
+
+def test_ops_finds_the_place_that_is_far_from_its_colour_and_steady() -> None:
+    images = pictures(channels=3, low=60, high=200).images
+    images[::2, :, 5, 6] = torch.tensor([20, 10, 250], dtype=torch.uint8)  # of classes 0 and 2
+    images[:, 0, 5, 6] = 20
+    train = ImageSet(images, torch.arange(40) % 2)
+    ops = OnePixel(OpsConfig())
+    ops.fit(train, 2, 0, CPU, lambda _: None)
+    assert ops.places is not None
+    assert ops.colours is not None
+    assert ops.places[0].tolist() == [5 * 10 + 6]
+    assert ops.colours[0].tolist() == [[255, 255, 0]]
+    many = OnePixel(OpsConfig(pixels=200))
+    with pytest.raises(DataError, match="baselines.ops.pixels: 200 a class are more than images of 16×10 have"):
+        many.fit(train, 2, 0, CPU, lambda _: None)
+    with pytest.raises(DataError, match="class 2 has no image"):
+        ops.fit(train, 3, 0, CPU, lambda _: None)
+
+
+def told(count: int = 64) -> ImageSet:
+    """Pictures whose class can be told by their rows."""
+    train = pictures(count, low=100, high=150)
+    for k in range(4):
+        train.images[train.labels == k, :, k::4] += 12
+    return train
+
+
+def surrogate(train: ImageSet) -> torch.nn.Module:
+    """The classifier that methods train on clean images with these options and seed 0."""
+    with own_randomness(0, CPU):
+        return train_surrogate(CLEAN, train, 4, 0, CPU, lambda _: None)
+
+
+def test_crafting_makes_a_clean_classifier_answer_what_it_aims_at() -> None:
+    train = told()
+    model = surrogate(train)
+    assert targets(torch.arange(4), 4).tolist() == [1, 2, 3, 0]
+
+    def read(variant: str, labels: torch.Tensor) -> tuple[float, float]:
+        """How often the classifier answers these labels, and its loss on them."""
+        images = train.images if variant == "clean" else fitted(variant, train).protect(train)
+        logits = model(images / 255)
+        return (logits.argmax(1) == labels).float().mean().item(), cross_entropy(logits, labels).item()
+
+    clean, aim = read("clean", train.labels), targets(train.labels, 4)
+    assert clean[0] > 0.9
+    assert read("clean", aim)[0] < 0.1
+    assert read("tap", aim)[0] > 0.6
+    assert read("tap untargeted", train.labels)[0] < 0.4
+    assert read("hypo", train.labels)[1] < 0.5 * clean[1]
+
+
+def test_tap_keeps_its_best_restart_and_counts_its_passes() -> None:
+    train = told()
+    tap = Targeted(replace(TAP, steps=2, restarts=3), 8.0)
+    tap.fit(train, 4, 0, CPU, lambda _: None)
+    assert tap.own is not None
+    assert len(set(tap.losses)) == 3
+    logits = surrogate(train)(train.images / 255 + tap.own.noise)
+    loss = cross_entropy(logits, targets(train.labels, 4)).item()
+    assert loss == pytest.approx(min(tap.losses), rel=1e-4)
+    assert (tap.passes.forward, tap.passes.backward) == (5 + 3 * 2 + 3, 5 + 3 * 2)
+    with pytest.raises(DataError, match="one class only"):
+        Targeted(TAP, 8.0).fit(ImageSet(train.images, torch.zeros(64, dtype=torch.int64)), 1, 0, CPU, lambda _: None)
+
+
+def test_pil_noise_is_read_by_the_linear_classifier_and_hides_the_image_from_it() -> None:
+    train = told()
+    pil = fitted("pil", train)
+    with own_randomness(0, CPU):
+        model = linear_classifier(PIL, train, 4, 0, CPU, lambda _: None)
+    noise = change(pil, train) / 255
+    clean, protected = model(train.images / 255).log_softmax(1), model(train.images / 255 + noise).log_softmax(1)
+    assert (model(-noise).argmax(1) == train.labels).float().mean() > 0.95
+    picked = train.labels[:, None]
+    assert protected.gather(1, picked).mean() < clean.gather(1, picked).mean()  # it reads less of the right class
+    assert (pil.passes.forward, pil.passes.backward) == (8 + 2 * 8, 8 + 2 * 8)
+    alone = Linearising(replace(PIL, weight=0.0, steps=30, step_size=0.05), 8.0)  # the hiding by itself
+    alone.fit(train, 4, 0, CPU, lambda _: None)
+    assert alone.own is not None
+    hidden = model(train.images / 255 + alone.own.noise).log_softmax(1)
+    assert hidden.mean() > clean.mean()  # nearer to uniform
+
+
+def robust(**options: Any) -> tuple[Robust, torch.nn.Module]:
+    torch.manual_seed(0)
+    model = build_classifier("linear", 4, 3, (16, 10))
+    return Robust(replace(REM, **options), 8 / 255, model, torch.Generator().manual_seed(5)), model
+
+
+def test_rem_gradients_go_through_the_expectation() -> None:
+    crafting, model = robust(samples=3, adversary=0.0, augment="crop+flip")
+    train, generator = pictures(8), torch.Generator().manual_seed(5)
+    x, noise = train.images / 255, torch.zeros(8, 3, 16, 10, requires_grad=True)
+    with own_randomness(0, CPU):
+        (found,) = torch.autograd.grad(crafting.expected(x, noise, train.labels), noise)
+    single = []
+    for _ in range(3):  # the same three draws, one by one
+        loss = cross_entropy(model(augment(x + noise, "crop+flip", generator)), train.labels)
+        single.append(torch.autograd.grad(loss, noise)[0])
+    assert torch.allclose(found, torch.stack(single).mean(0), atol=1e-7)
+    assert not torch.allclose(found, single[0], atol=1e-4)
+    (plain,) = torch.autograd.grad(cross_entropy(model(x + noise), train.labels), noise)
+    assert not torch.allclose(found, plain, atol=1e-4)
+
+
+def test_rem_noise_helps_against_an_adversary_that_hurts() -> None:
+    crafting, model = robust(samples=2, adversary=0.5, augment="none", steps=6)
+    train = pictures(8)
+    x = train.images / 255
+
+    def loss(images: torch.Tensor) -> float:
+        return cross_entropy(model(images), train.labels).item()
+
+    with own_randomness(0, CPU):
+        worst, noise = crafting.attacked(x, train.labels), crafting.noise(x, train.labels)
+        assert (worst - x).abs().max() <= 4 / 255 + 1e-6
+        assert noise.abs().max() <= 8 / 255 + 1e-6
+        assert min(worst.min(), (x + noise).min()) >= 0
+        assert max(worst.max(), (x + noise).max()) <= 1
+        assert loss(worst) > loss(x) > loss(x + noise)
+        assert loss(crafting.attacked(x + noise, train.labels)) < loss(worst)
+
+
+def test_rem_counts_the_passes_of_its_loops() -> None:
+    train, shares = pictures(), []
+    rem = RobustErrorMinimising(REM, 8.0)
+    rem.fit(train, 4, 0, CPU, shares.append)
+    made = 3 * 2 * (2 + 1)  # K steps, J transformations of each, K_a steps and one look at each of these
+    # 3 iterations of 20 images: noise, an adversary, the surrogate's own step; then noise for all 40
+    assert rem.passes.forward == rem.passes.backward == (3 * 20 * (made + 2 + 1) + 40 * made) / 40
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
 
 
 def test_every_registered_name_is_its_protections_own() -> None:
     for name in get_args(Method):
         assert make_protection(name, BaselinesConfig(), 8.0).name == name
+
+
+def test_facts_are_of_every_method_and_true() -> None:
+    known = {row.method: row for row in facts()}
+    assert list(known) == list(get_args(Method))
+    assert [name for name, row in known.items() if not row.labels] == ["random"]
+    assert {name: row.norm for name, row in known.items() if row.norm != "L∞"} == {
+        "ar": "L2",
+        "cuda": "none",
+        "ops": "L0",
+    }
+    assert known["rem"].cost == "7731"  # 5,000 · 128 / 50,000 · 561 + 550
+    train, unseen = pictures(), pictures(seed=1)
+    for variant, (name, _) in VARIANTS.items():
+        if variant.endswith("class") or known[name].images != FITTED:
+            assert fitted(variant, train).protect(unseen).shape == unseen.images.shape
 
 
 def test_options_load_no_torch() -> None:

@@ -28,6 +28,13 @@ def test_imperceptibility_by_hand() -> None:
     found = Imperceptibility().run(*pair(8))
     assert found["linf"] == pytest.approx(8 / 255)
     assert found["l2"] == pytest.approx(8 / 255 * 16, rel=1e-5)
+    assert (found["l2_max"], found["l0"]) == (pytest.approx(found["l2"]), 256)
+    clean, stored = pair(0)
+    stored.images[3, 0, 5, 5] = 200
+    stored.images[4, 0, :2, 5] = 110
+    one = Imperceptibility().run(clean, stored)
+    assert (one["l0"], one["l0_max"], one["linf"]) == (3 / 30, 2, 100 / 255)
+    assert (one["l2_max"], one["l2"]) == pytest.approx((100 / 255, (100 + 200**0.5) / 255 / 30))
     assert found["psnr_min"] == pytest.approx(found["psnr"], rel=1e-5)
     assert found["psnr"] == pytest.approx(20 * np.log10(255 / 8), abs=1e-3)
     assert found["ssim"] is not None

@@ -9,13 +9,15 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from baselines.config import Method
 from experiments.cli import main
 from experiments.data import make_data
+from experiments.config import CONFIGS, OURS
 from experiments.grid import CELLS, cells_of, read_grid
 from experiments.grid_report import moments, table
 
@@ -204,6 +206,17 @@ def test_faults_of_a_grid_are_named(
 ) -> None:
     assert main(arguments(tmp_path, written(tmp_path, **changes))) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_comparisons_have_every_method_once_at_least_and_the_same_victims() -> None:
+    for path in (p for p in (CONFIGS / "grid").iterdir() if p.name.startswith("compare_")):
+        spec = read_grid(path.name.removesuffix(".yaml"))
+        methods = {variant.get("method", OURS) for variant in spec["variants"].values()}
+        assert methods == {OURS, *get_args(Method)}
+        cells = cells_of(spec, path.name)
+        fast = {c.place["variant"] for c in cells if c.place.get("setting") == "fast"}
+        assert fast == {"confoundergan", "random, sample-wise"}
+        assert len({c.place["variant"] for c in cells if c.place.get("setting") == "standard"}) == len(spec["variants"])
 
 
 def test_unknown_grids_and_shipped_ones(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,18 @@ def test_program_commands_of_the_readme_work(
 
 def test_make_help_lists_every_target() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "train", "evaluate", "validate", "lint", "test", "test-all", "benchmark", "clean"):
+    for target in (
+        "setup",
+        "train",
+        "compare",
+        "evaluate",
+        "validate",
+        "lint",
+        "test",
+        "test-all",
+        "benchmark",
+        "clean",
+    ):
         assert re.search(rf"^  make {target} ", shown, re.M), target
 
 

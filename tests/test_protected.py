@@ -13,7 +13,7 @@ from torchvision.datasets import ImageFolder
 from datamodules import protected as protected_file
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import About, ProtectedDataset, write_protected
+from datamodules.protected import About, Norm, ProtectedDataset, write_protected
 from gan.config import GeneratorConfig
 from gan.networks import Generator, build_generator
 from gan.protection import Card, GeneratorFileError, TrainedGenerator, load_generator, quantise, save_generator
@@ -68,6 +68,41 @@ def test_files_decode_to_what_was_protected_within_the_bound(tmp_path: Path, cha
 def test_a_protection_that_breaks_its_bound_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="was changed by 9 grey levels, above ε = 8"):
         write_protected(tmp_path, clean(), lambda x: (x.images.int() + 9).clamp(0, 255).to(torch.uint8), ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("norm", "epsilon", "message"),
+    [
+        ("l2", 1.0, r"image 1 was changed by 1.17\d+ of Euclidean length, above ε = 1"),
+        ("l0", 2, "image 1 was changed by 3 pixels, above ε = 2"),
+        ("linf", 254, "image 0 was changed by 255 grey levels, above ε = 254"),
+        (None, None, ""),
+    ],
+)
+def test_bounds_hold_in_their_own_norm(tmp_path: Path, norm: Norm | None, epsilon: float | None, message: str) -> None:
+    def changed(part: ImageSet) -> torch.Tensor:
+        images = torch.zeros_like(part.images)
+        images[0, :1, 0, 0] = 255  # one value of one pixel
+        images[1, :, 0, :3] = 100
+        return images
+
+    source = ImageSet(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]))
+    about = replace(ABOUT, norm=norm, epsilon=epsilon, images=2)
+    if message:
+        with pytest.raises(DataError, match=message):
+            write_protected(tmp_path, source, changed, about)
+        return
+    write_protected(tmp_path, source, changed, about)
+    stored = ProtectedDataset(tmp_path)
+    assert (stored.about, stored.entries[1].linf) == (about, 100)
+
+
+def test_sets_written_before_bounds_had_norms_are_still_read(tmp_path: Path) -> None:
+    write_protected(tmp_path, clean(), strongest, ABOUT)
+    manifest = tmp_path / protected_file.MANIFEST
+    manifest.write_text(manifest.read_text().replace(', "norm": "linf"', "", 1))
+    assert ProtectedDataset(tmp_path).about == ABOUT
+    write_protected(tmp_path, clean(), strongest, ABOUT)  # it is the same set
 
 
 @pytest.mark.parametrize("files", [0, 1, 9, 19])

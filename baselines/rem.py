@@ -1,0 +1,166 @@
+"""REM: error-minimising noise that survives transformations and adversarial training."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.config import RemConfig
+from baselines.noise import NoiseByImage, protect_by_image
+from baselines.surrogate import signed_steps
+from datamodules.augment import augment, draws, own_randomness
+from datamodules.images import ImageSet, to_float
+from datamodules.protected import Norm, Passes
+from victims.classifier import build_classifier
+
+
+class RobustErrorMinimising:
+    """Fu et al., "Robust Unlearnable Examples: Protecting Data Against Adversarial Learning", ICLR 2022 (2203.14533).
+
+    Noise δ, an adversary ρ within, and transformations t of the distribution T:
+
+        min_θ Σ_i min_{‖δ_i‖∞ ≤ ε} E_{t ∼ T} max_{‖ρ‖∞ ≤ ε_a} ℓ(f_θ(t(x_i + δ_i) + ρ), y_i)
+
+    An iteration draws a batch, makes δ by K signed steps from U(−ε, ε), each against the mean gradient over J drawn
+    transformations, each of these with an adversary of its own (K_a signed steps from U(−ε_a, ε_a)); then SGD on θ with
+    one more transformation and adversary. After all iterations δ is made once more, for every image, against the θ that
+    was learned.
+
+    Published for CIFAR-10: ε_a = ε/2, K = K_a = 10, α = ε/5, α_a = ε_a/5, J = 5; 5,000 iterations of 128 images; SGD
+    0.1, a tenth of it every 2,000, momentum 0.9, weight decay 5e-4; t: crops and flips. An image then costs thousands
+    of passes; on CPUs take few iterations, steps and samples. Needs labels; there is noise for the images of ``fit``
+    alone, which are known again by the sha256 of their pixels.
+
+    Bound: L∞ at ε rounded down to whole grey levels, in crafting as in what is stored.
+
+    Deviations: the default surrogate is ``narrow``, for CPUs (published: ResNet-18); it is in evaluation mode whenever
+    noise is made. All images get their noise at the end (the published program leaves out the last, smaller batch). The
+    last, smaller batch of an epoch is spread over the others.
+
+    Args:
+        options: of this method.
+        epsilon: bound in grey levels.
+    """
+
+    name = "rem"
+    norm: Norm = "linf"
+    label_free = False
+
+    def __init__(self, options: RemConfig, epsilon: float) -> None:
+        self.options, self.epsilon, self.passes = options, epsilon, Passes()
+        self.own: NoiseByImage | None = None
+
+    def fit(
+        self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
+    ) -> None:
+        """Trains the surrogate and crafts the noise; see Protection.
+
+        Raises:
+            ValueError: the surrogate's architecture is unknown or cannot take these images.
+        """
+        options = self.options
+        channels, height, width = train.shape
+        with own_randomness(seed, device), torch.enable_grad():
+            model = build_classifier(options.arch, classes, channels, (height, width))
+            model.to(device).to(memory_format=torch.channels_last)
+            crafting = Robust(options, int(self.epsilon) / 255, model, draws(seed, 0))
+            images, labels = train.images.to(device), train.labels.to(device)
+            optimizer = torch.optim.SGD(
+                model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
+            )
+            schedule = torch.optim.lr_scheduler.StepLR(optimizer, options.decay_every)
+            parts: list[Tensor] = []
+            batches = -(-len(train) // options.batch_size)
+            work = options.iterations + batches
+            for iteration in range(options.iterations):
+                if not parts:
+                    # equal batches of at least batch_size: no crumb for batch norm to stumble over
+                    count = max(1, len(train) // options.batch_size)
+                    parts = list(torch.randperm(len(train)).to(device).tensor_split(count))
+                rows = parts.pop()
+                batch, of = to_float(images[rows]), labels[rows]
+                worn = crafting.attacked(crafting.transformed(batch + crafting.noise(batch, of)), of)
+                model.train()
+                loss = F.cross_entropy(model(worn), of)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                crafting.seen += len(rows)
+                progress((iteration + 1) / work)
+            made = []
+            for number, rows in enumerate(torch.arange(len(train), device=device).split(options.batch_size)):
+                made.append(crafting.noise(to_float(images[rows]), labels[rows]).cpu())
+                progress((options.iterations + number + 1) / work)
+        self.passes = Passes(crafting.seen / len(train), crafting.seen / len(train))
+        self.own = NoiseByImage(train.images, torch.cat(made))
+
+    def protect(self, images: ImageSet) -> Tensor:
+        """Protected images, uint8 N×C×H×W.
+
+        Raises:
+            DataError: any image that it was not fitted on.
+            RuntimeError: not fitted.
+        """
+        return protect_by_image(self.name, self.own, images, self.epsilon, "fit on it too")
+
+
+class Robust:
+    """Noise against an adversary, in expectation over transformations, for one state of a classifier.
+
+    Args:
+        options: of the method.
+        bound: ε in [0, 1] pixel units.
+        model: the classifier; put in evaluation mode by each call.
+        generator: CPU generator of the transformations.
+
+    Attributes:
+        seen: images that went forward and back through the classifier.
+    """
+
+    def __init__(self, options: RemConfig, bound: float, model: nn.Module, generator: torch.Generator) -> None:
+        self.options, self.bound, self.model, self.generator, self.seen = options, bound, model, generator, 0
+
+    def noise(self, images: Tensor, labels: Tensor) -> Tensor:
+        """δ, float B×C×H×W, of images (float B×C×H×W in [0, 1]) with labels (int64 B)."""
+        length, start = self.options.step_size * self.bound, uniform(images, self.bound)
+        return signed_steps(self.expected, images, labels, start, self.bound, self.options.steps, length, True)
+
+    def expected(self, images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss over transformations of x + δ, the adversary's answer to each held fixed; differentiable in δ."""
+        total = torch.zeros((), device=images.device)
+        for _ in range(self.options.samples):
+            seen = self.transformed(images + noise)
+            worn = seen + (self.attacked(seen.detach(), labels) - seen.detach())
+            total = total + F.cross_entropy(self._logits(worn), labels)
+        return total / self.options.samples
+
+    def transformed(self, images: Tensor) -> Tensor:
+        """t(x), differentiable, another t for every image."""
+        return augment(images, self.options.augment, self.generator)
+
+    def attacked(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The worst images within ε_a that the adversary finds, float B×C×H×W in [0, 1]."""
+        bound = self.options.adversary * self.bound
+        if bound == 0:
+            return images
+
+        def worse(x: Tensor, change: Tensor, y: Tensor) -> Tensor:
+            return -F.cross_entropy(self._logits(x + change), y)
+
+        length, start = self.options.adversary_step_size * bound, uniform(images, bound)
+        steps = self.options.adversary_steps
+        return images + signed_steps(worse, images, labels, start, bound, steps, length, True)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        self.model.eval()
+        self.seen += len(images)
+        logits: Tensor = self.model(images.contiguous(memory_format=torch.channels_last))
+        return logits
+
+
+def uniform(images: Tensor, bound: float) -> Tensor:
+    """Independent draws from U(−bound, bound), shaped and placed like images, and keeping them in [0, 1]."""
+    noise = bound * (2 * torch.rand(images.shape) - 1).to(images.device)
+    return (images + noise).clamp(0, 1) - images

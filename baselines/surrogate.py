@@ -1,0 +1,124 @@
+"""A classifier trained on the clean images, against which noise is crafted, and the crafting by signed steps."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.config import SurrogateConfig
+from datamodules.augment import augment, draws
+from datamodules.images import ImageSet, to_float
+from victims.classifier import build_classifier
+
+# mean loss of a batch: of its images (float B×C×H×W in [0, 1]), their noise (the same, in pixel units) and labels
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def train_surrogate(
+    options: SurrogateConfig,
+    train: ImageSet,
+    classes: int,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[float], None],
+    model: nn.Module | None = None,
+) -> nn.Module:
+    """A classifier trained on clean images by SGD with cosine learning rate, in evaluation mode, its weights fixed.
+
+    Args:
+        options: architecture and training.
+        train: the images.
+        classes: number of classes K.
+        seed: of the augmentation; global torch random state decides weights and order.
+        device: of everything.
+        progress: called with the share that is done, in [0, 1].
+        model: trained instead of a new one of ``options.arch``.
+
+    Raises:
+        ValueError: the architecture is unknown or cannot take these images.
+    """
+    channels, height, width = train.shape
+    model = model or build_classifier(options.arch, classes, channels, (height, width))
+    model.to(device).to(memory_format=torch.channels_last).train()
+    images, labels = train.images.to(device), train.labels.to(device)
+    optimizer = torch.optim.SGD(model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
+    # equal batches of at least batch_size: no crumb for batch norm to stumble over
+    parts = max(1, len(train) // options.batch_size)
+    for epoch in range(options.epochs):
+        for step, rows in enumerate(torch.randperm(len(train)).to(device).tensor_split(parts)):
+            batch = augment(to_float(images[rows]), options.augment, draws(seed, epoch, step))
+            loss = F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), labels[rows])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+        progress((epoch + 1) / options.epochs)
+    return model.eval().requires_grad_(False)
+
+
+def signed_steps(
+    objective: Objective,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    bound: float,
+    steps: int,
+    length: float,
+    stay: bool,
+) -> Tensor:
+    """Noise after T steps δ ← clip_ε(δ − α·sign ∇_δ objective(x, δ, y)).
+
+    Args:
+        objective: what is to become small; a mean over the batch.
+        images: float B×C×H×W in [0, 1].
+        labels: int64 B.
+        noise: float B×C×H×W, the start.
+        bound: ε in [0, 1] pixel units.
+        steps: T.
+        length: α, in [0, 1] pixel units.
+        stay: whether x + δ is kept in [0, 1] too.
+
+    Returns:
+        float B×C×H×W, within ±ε.
+    """
+    for _ in range(steps):
+        noise = noise.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(objective(images, noise, labels), noise)
+        noise = (noise.detach() - length * gradient.sign()).clamp(-bound, bound)
+        if stay:
+            noise = (images + noise).clamp(0, 1) - images
+    return noise.detach()
+
+
+def craft(
+    objective: Objective,
+    train: ImageSet,
+    start: Callable[[tuple[int, ...]], Tensor],
+    options: tuple[float, int, float],
+    batch_size: int,
+    device: torch.device,
+    progress: Callable[[float], None],
+    stay: bool = True,
+) -> Tensor:
+    """Noise for all images, batch by batch, float N×C×H×W on the CPU.
+
+    Args:
+        objective: what is to become small.
+        train: the images.
+        start: the noise to start from, of a shape, on the CPU.
+        options: bound, steps and length of a step, as for ``signed_steps``.
+        batch_size: images together.
+        device: of the objective.
+        progress: called with the share that is done, in [0, 1].
+        stay: as for ``signed_steps``.
+    """
+    bound, steps, length = options
+    made = []
+    for rows in torch.arange(len(train)).split(batch_size):
+        images, labels = to_float(train.pixels(rows)).to(device), train.labels[rows].to(device)
+        noise = start(tuple(images.shape)).clamp(-bound, bound).to(device)
+        made.append(signed_steps(objective, images, labels, noise, bound, steps, length, stay).cpu())
+        progress(float(rows[-1] + 1) / len(train))
+    return torch.cat(made)

@@ -1,0 +1,118 @@
+"""TAP: adversarial examples of a classifier trained on the clean images."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.config import TapConfig
+from baselines.noise import NoiseByImage, protect_by_image
+from baselines.surrogate import craft, train_surrogate
+from datamodules.augment import augment, draws, own_randomness
+from datamodules.config import DataError
+from datamodules.images import ImageSet, to_float
+from datamodules.protected import Norm, Passes
+
+
+class Targeted:
+    """Fowl et al., "Adversarial Examples Make Strong Poisons", NeurIPS 2021 (arXiv 2106.10807).
+
+    Against a classifier f trained on the clean images, in evaluation mode, the noise of every image minimises, from
+    δ = clip_ε(ε·z), z ~ N(0, I), over T signed steps on differentiably augmented images t(x + δ),
+
+        goal=targeted:    ℓ(f(t(x + δ)), g(y)),    g(y) = y + 1 modulo K
+        goal=untargeted:  −ℓ(f(t(x + δ)), y)
+
+    The published label stays y: the victim takes features of class g(y) for those of y. Published: T = 250, α = ε/20,
+    crops and flips for t, the best of 8 restarts by its last mean loss. Needs labels; there is noise for the images of
+    ``fit`` alone, which are known again by the sha256 of their pixels.
+
+    Bound: L∞ at ε rounded down to whole grey levels, in crafting as in what is stored.
+
+    Deviations: the default surrogate is ``narrow``, for CPUs (published: ResNet-18), and its training is ours. A
+    restart works batch by batch, all steps of a batch in turn; the published program takes each step on all batches.
+
+    Args:
+        options: of this method.
+        epsilon: bound in grey levels.
+
+    Attributes:
+        losses: mean objective of every restart at its end, on images without augmentation.
+    """
+
+    name = "tap"
+    norm: Norm = "linf"
+    label_free = False
+
+    def __init__(self, options: TapConfig, epsilon: float) -> None:
+        self.options, self.epsilon, self.passes = options, epsilon, Passes()
+        self.losses: list[float] = []
+        self.own: NoiseByImage | None = None
+
+    def fit(
+        self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
+    ) -> None:
+        """Trains the classifier and crafts the noise; see Protection.
+
+        Raises:
+            DataError: there is no other class to aim at.
+            ValueError: the surrogate's architecture is unknown or cannot take these images.
+        """
+        if classes < 2:
+            raise DataError("tap: there is one class only, and no other to aim at")
+        options, bound = self.options, int(self.epsilon) / 255
+        work = 1.0 + options.restarts
+        best: tuple[float, Tensor] | None = None
+        self.losses = []
+        with own_randomness(seed, device), torch.enable_grad():
+            model = train_surrogate(options.surrogate, train, classes, seed, device, lambda s: progress(s / work))
+            steps = 0
+
+            def goal(logits: Tensor, labels: Tensor) -> Tensor:
+                if options.goal == "targeted":
+                    return F.cross_entropy(logits, targets(labels, classes))
+                return -F.cross_entropy(logits, labels)
+
+            def objective(images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+                nonlocal steps
+                steps += 1
+                return goal(model(augment(images + noise, options.augment, draws(seed, 0, 0, steps))), labels)
+
+            def start(shape: tuple[int, ...]) -> Tensor:
+                return bound * torch.randn(shape)
+
+            for restart in range(options.restarts):
+
+                def advance(share: float, done: int = restart + 1) -> None:
+                    progress((done + share) / work)
+
+                schedule = (bound, options.steps, options.step_size * bound)
+                noise = craft(objective, train, start, schedule, options.batch_size, device, advance)
+                loss = 0.0
+                with torch.no_grad():
+                    for rows in torch.arange(len(train)).split(options.batch_size):
+                        logits = model((to_float(train.pixels(rows)) + noise[rows]).to(device))
+                        loss += len(rows) / len(train) * goal(logits, train.labels[rows].to(device)).item()
+                self.losses.append(loss)
+                if best is None or loss < best[0]:
+                    best = loss, noise
+        progress(1.0)
+        both = options.surrogate.epochs + options.restarts * options.steps
+        self.passes = Passes(both + options.restarts, both)
+        assert best is not None
+        self.own = NoiseByImage(train.images, best[1])
+
+    def protect(self, images: ImageSet) -> Tensor:
+        """Protected images, uint8 N×C×H×W.
+
+        Raises:
+            DataError: any image that it was not fitted on.
+            RuntimeError: not fitted.
+        """
+        return protect_by_image(self.name, self.own, images, self.epsilon, "fit on it too")
+
+
+def targets(labels: Tensor, classes: int) -> Tensor:
+    """The class that the noise of each label aims at, int64 like the labels: the next one, of the last the first."""
+    return (labels + 1) % classes
