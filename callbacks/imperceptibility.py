@@ -21,21 +21,25 @@ class Imperceptibility:
             noise, in [0, 1] units; ``psnr``: mean over images in dB; ``psnr_min``: of the worst image; ``ssim``: mean
             over images (None where a side is below its window of 11 pixels).
         """
-        lengths, ratios, similar, largest = [], [], [], 0.0
+        found = self.each(clean, stored)
+        return {
+            "linf": found["linf"].max().item(),
+            "l2": found["l2"].mean().item(),
+            "psnr": found["psnr"].mean().item(),
+            "psnr_min": found["psnr"].min().item(),
+            "ssim": found["ssim"].mean().item() if "ssim" in found else None,
+        }
+
+    def each(self, clean: ImageSet, stored: ImageSet) -> dict[str, Tensor]:
+        """The same for each image, float N: ``linf``, ``l2``, ``psnr``, and ``ssim`` where its window fits."""
+        found: dict[str, list[Tensor]] = {"linf": [], "l2": [], "psnr": [], "ssim": []}
         for a, b in zip(clean.images.split(512), stored.images.split(512), strict=True):
             x, z = to_float(a), to_float(b)
-            largest = max(largest, (a.int() - b.int()).abs().max().item() / 255)
-            lengths.append((x - z).flatten(1).norm(dim=1))
-            ratios.append(torch.stack([psnr(one[None], two[None]) for one, two in zip(x, z, strict=True)]))
+            found["linf"].append((a.int() - b.int()).abs().flatten(1).amax(1).double() / 255)
+            found["l2"].append((x - z).flatten(1).norm(dim=1))
+            found["psnr"].append(torch.stack([psnr(one[None], two[None]) for one, two in zip(x, z, strict=True)]))
             if min(x.shape[-2:]) >= SSIM_WINDOW:
                 ssim = structural_similarity_index_measure(z, x, data_range=1.0, reduction="none")
                 assert isinstance(ssim, Tensor)
-                similar.append(ssim)
-        ratio = torch.cat(ratios)
-        return {
-            "linf": largest,
-            "l2": torch.cat(lengths).mean().item(),
-            "psnr": ratio.mean().item(),
-            "psnr_min": ratio.min().item(),
-            "ssim": torch.cat(similar).mean().item() if similar else None,
-        }
+                found["ssim"].append(ssim)
+        return {name: torch.cat(values) for name, values in found.items() if values}
