@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import CACHE
 from PIL import Image
 
 from callbacks.pictures import PictureGrid, save_sheets
 from datamodules.images import ImageSet
 from experiments.cli import main
 from experiments.figures import curves, share_map
+from experiments.grid import cells_of, draw, run_cell, save_rows
 from experiments.page import Verdict, to_markdown
-from experiments.report import Asked, asked_of_run, document, write
+from experiments.report import Asked, asked_of_grid, asked_of_run, document, write
 from experiments.verdicts import Finding, failed, findings, grade, missing, to_csv, verdicts
 
 ROOT = Path(__file__).parents[1]
@@ -344,6 +347,37 @@ def test_the_worst_images_come_first(size: int) -> None:
     seen = [sheet.getpixel((92 + i * 76, 20 + 76))[0] for i in range(10)]  # type: ignore[index]
     assert seen == [111 - i for i in range(10)]
     assert PictureGrid(("here", "absent"), 16.0).run(*images(size=size)).size[0] == 92 + 76
+
+
+def test_pictures_of_a_grid_are_drawn_once_from_its_store(
+    tiny: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"data": "npz", "data.path": str(tiny()), "data.cache": str(CACHE), "data.batch_size": 16}
+    asked = spec(data={"d": options}, settings=["standard"], variants={"a": {"method": "random"}})
+    cells = [cell for cell in cells_of(asked, "small") if not cell.is_victim]
+    store = tmp_path / "store"
+    store.mkdir()
+    rows = [run_cell(cell, store) for cell in cells]
+    known = {row["key"]: row for row in rows}
+    draw(cells, known, store)
+    [cell] = cells
+    sheets = sorted((store / cell.key / "pictures").iterdir())
+    assert [p.name for p in sheets] == ["fast.png", "fast_worst.png", "standard.png", "standard_worst.png"]
+    before = [p.stat().st_mtime_ns for p in sheets]
+    sheets[0].unlink()
+    draw(cells, known, store)
+    assert [p.stat().st_mtime_ns for p in sheets[2:]] == before[2:], "drawn once"
+    assert sheets[0].exists()
+    save_rows(tmp_path, asked, rows)
+    write(tmp_path, asked_of_grid(tmp_path, store))
+    assert len(checked(tmp_path).all("img")) == 4
+    # a damaged set costs its pictures, not the report
+    for sheet in sheets:
+        sheet.unlink()
+    next((store / cell.key / "protected").rglob("*.png")).write_bytes(b"")
+    capsys.readouterr()
+    draw(cells, known, store)
+    assert "no pictures of d, a: " in capsys.readouterr().out
 
 
 def test_picture_sheets_are_embedded(tmp_path: Path) -> None:
