@@ -23,25 +23,29 @@ class Imperceptibility:
             channel; ``l0_max``: of the image with most; ``psnr``: mean over images in dB; ``psnr_min``: of the worst
             image; ``ssim``: mean over images (None where a side is below its window of 11 pixels).
         """
-        lengths, counts, ratios, similar, largest = [], [], [], [], 0.0
+        found = self.each(clean, stored)
+        return {
+            "linf": found["linf"].max().item(),
+            "l2": found["l2"].mean().item(),
+            "l2_max": found["l2"].max().item(),
+            "l0": found["l0"].mean().item(),
+            "l0_max": found["l0"].max().item(),
+            "psnr": found["psnr"].mean().item(),
+            "psnr_min": found["psnr"].min().item(),
+            "ssim": found["ssim"].mean().item() if "ssim" in found else None,
+        }
+
+    def each(self, clean: ImageSet, stored: ImageSet) -> dict[str, Tensor]:
+        """The same for each image, float N: ``linf``, ``l2``, ``l0``, ``psnr``, and ``ssim`` where its window fits."""
+        found: dict[str, list[Tensor]] = {"linf": [], "l2": [], "l0": [], "psnr": [], "ssim": []}
         for a, b in zip(clean.images.split(512), stored.images.split(512), strict=True):
             x, z = to_float(a), to_float(b)
-            largest = max(largest, change_sizes(a, b, "linf").max().item() / 255)
-            lengths.append(change_sizes(a, b, "l2"))
-            counts.append(change_sizes(a, b, "l0"))
-            ratios.append(torch.stack([psnr(one[None], two[None]) for one, two in zip(x, z, strict=True)]))
+            found["linf"].append(change_sizes(a, b, "linf") / 255)
+            found["l2"].append(change_sizes(a, b, "l2"))
+            found["l0"].append(change_sizes(a, b, "l0"))
+            found["psnr"].append(torch.stack([psnr(one[None], two[None]) for one, two in zip(x, z, strict=True)]))
             if min(x.shape[-2:]) >= SSIM_WINDOW:
                 ssim = structural_similarity_index_measure(z, x, data_range=1.0, reduction="none")
                 assert isinstance(ssim, Tensor)
-                similar.append(ssim)
-        length, count, ratio = torch.cat(lengths), torch.cat(counts), torch.cat(ratios)
-        return {
-            "linf": largest,
-            "l2": length.mean().item(),
-            "l2_max": length.max().item(),
-            "l0": count.mean().item(),
-            "l0_max": count.max().item(),
-            "psnr": ratio.mean().item(),
-            "psnr_min": ratio.min().item(),
-            "ssim": torch.cat(similar).mean().item() if similar else None,
-        }
+                found["ssim"].append(ssim)
+        return {name: torch.cat(values) for name, values in found.items() if values}

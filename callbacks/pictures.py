@@ -8,10 +8,18 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from callbacks.imperceptibility import Imperceptibility
 from datamodules.images import ImageSet
 from datamodules.protected import write_atomic
 
 CELL, HEAD, SIDE, GAP, COLUMNS = 72, 20, 92, 4, 10
+PICTURES = "pictures"  # their folder in a run's, or a stored protection's
+# A setting's sheets by file name, and what they show.
+SHEETS = {
+    "{}.png": "the first image of each class (ten at most): clean, protected, and the noise amplified",
+    "{}_worst.png": "the ten images on which the noise is seen most (lowest SSIM; lowest PSNR where a side is below 11 "
+    "pixels): clean, protected, and the noise amplified",
+}
 
 
 class PictureGrid:
@@ -26,11 +34,23 @@ class PictureGrid:
         self.class_names, self.epsilon = class_names, epsilon
 
     def run(self, clean: ImageSet, stored: ImageSet) -> Image.Image:
-        """The grid of each class's first image."""
-        firsts = torch.tensor([(clean.labels == k).nonzero()[0] for k in range(min(COLUMNS, len(self.class_names)))])
-        before, after = clean.pixels(firsts).float(), stored.pixels(firsts).float()
+        """The grid of each class's first image; a class without any has no column."""
+        found = [(k, (clean.labels == k).nonzero()) for k in range(min(COLUMNS, len(self.class_names)))]
+        firsts = {k: int(rows[0]) for k, rows in found if len(rows)}
+        return self._sheet(clean, stored, list(firsts.values()), [self.class_names[k] for k in firsts])
+
+    def worst(self, clean: ImageSet, stored: ImageSet) -> Image.Image:
+        """The grid of the COLUMNS images on which the noise is seen most, by SSIM, else by PSNR."""
+        found = Imperceptibility().each(clean, stored)
+        name, form = ("ssim", "SSIM {:.3f}") if "ssim" in found else ("psnr", "{:.1f} dB")
+        values, rows = found[name].sort(stable=True)
+        return self._sheet(clean, stored, rows[:COLUMNS].tolist(), [form.format(v) for v in values[:COLUMNS].tolist()])
+
+    def _sheet(self, clean: ImageSet, stored: ImageSet, chosen: list[int], heads: list[str]) -> Image.Image:
+        rows = torch.tensor(chosen)
+        before, after = clean.pixels(rows).float(), stored.pixels(rows).float()
         noise = 127.5 + (after - before) * (127.5 / self.epsilon)
-        sheet = Image.new("RGB", (SIDE + len(firsts) * (CELL + GAP), HEAD + 3 * (CELL + GAP)), "white")
+        sheet = Image.new("RGB", (SIDE + len(rows) * (CELL + GAP), HEAD + 3 * (CELL + GAP)), "white")
         draw = ImageDraw.Draw(sheet)
         font = ImageFont.load_default(12)
         for row, (title, images) in enumerate((("clean", before), ("protected", after), ("noise", noise))):
@@ -42,8 +62,17 @@ class PictureGrid:
                 left = SIDE + column * (CELL + GAP)
                 sheet.paste(_picture(image), (left, top))
                 if row == 0:
-                    draw.text((left, 3), self.class_names[column][:11], "black", font)
+                    draw.text((left, 3), heads[column][:11], "black", font)
         return sheet
+
+
+def save_sheets(
+    folder: Path, setting: str, class_names: tuple[str, ...], epsilon: float, clean: ImageSet, stored: ImageSet
+) -> None:
+    """Writes a setting's SHEETS."""
+    grid = PictureGrid(class_names, epsilon)
+    for name, draw in zip(SHEETS, (grid.run, grid.worst), strict=True):
+        save_picture(draw(clean, stored), folder / name.format(setting))
 
 
 def _picture(image: Tensor) -> Image.Image:

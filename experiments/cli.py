@@ -15,9 +15,10 @@ verbs:
   train      train, protect, retrain victims, sum up         confoundergan train data=digits seeds=3
   evaluate   retrain victims on a finished run's files       confoundergan evaluate run=runs/… victim.arch=resnet18
   grid       compute a table of variants, data, victims      confoundergan grid grid=digits jobs=2
+  report     write report.html of a finished run or grid     confoundergan report run=runs/grids/digits
   validate   check data, networks, disk, logger; no training confoundergan validate data=npz data.path=photos.npz
 """
-VERBS = ("train", "evaluate", "validate", "grid")
+VERBS = ("train", "evaluate", "validate", "grid", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,6 +85,10 @@ def _run(verb: str, config: Config, given: list[str]) -> int:
                 from experiments.grid import grid
 
                 return grid(config)
+            elif verb == "report":
+                from experiments.report import report
+
+                return report(config)
             else:
                 from experiments.validate import validate
 

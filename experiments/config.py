@@ -63,7 +63,7 @@ class Config:
     seeds: int = option(1, "how many runs, each with its own seed; results give mean and spread", ge=1, le=100)
     run_dir: str = option("", "folder of the run; empty: a new one under runs/")
     resume: str = option("", "train: folder of a run that stopped; it goes on unchanged")
-    run: str = option("", "evaluate: folder of a finished run; empty: the newest under runs/")
+    run: str = option("", "evaluate, report: folder of a finished run (or grid); empty: the newest run")
     fast_dev_run: bool = option(False, "a few batches of everything, to see that it works; results mean nothing")
     logger: Literal["csv", "wandb"] = option("csv", "metrics.csv always; wandb too, offline without a key")
     project: str = option("confoundergan", "W&B project")

@@ -15,7 +15,7 @@ from baselines.registry import make_protection
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
 from callbacks.export import SETTINGS, describe_part, read_named
 from callbacks.imperceptibility import Imperceptibility
-from callbacks.pictures import PictureGrid, plot_curves, save_picture
+from callbacks.pictures import PICTURES, plot_curves, save_sheets
 from callbacks.retraining import Job, SharedJobs, own_device
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
@@ -66,8 +66,7 @@ def evaluate_seed(
         for setting in stored:
             # methods that are not bounded in L∞: by what was measured
             largest = max(config.gan.epsilon, 255 * measured[setting]["linf"])
-            grid = PictureGrid(data.class_names, largest).run(clean[setting], stored[setting])
-            save_picture(grid, out / "pictures" / f"{setting}.png")
+            save_sheets(out / PICTURES, setting, data.class_names, largest, clean[setting], stored[setting])
         seconds = seconds | {"measuring": time.perf_counter() - clock}
 
     recipe, test, classes = config.victim.resolved(), data.parts["test"], data.classes
@@ -105,7 +104,7 @@ def evaluate_seed(
     entry["seconds"] = seconds | {"total": before + time.perf_counter() - clock}
     if is_main():
         curves = {name: done[name]["curve"] for name in results.VICTIMS if name in done}
-        plot_curves(curves, 1 / classes, out / "pictures" / "victims.png")
+        plot_curves(curves, 1 / classes, out / PICTURES / "victims.png")
         write_json(out / "entry.json", entry)
     return entry
 
@@ -150,10 +149,13 @@ def summed_up(config: Config, data: ImageDataModule, entries: list[dict[str, Any
 
 
 def finish(config: Config, data: ImageDataModule, entries: list[dict[str, Any]], out: Path) -> dict[str, Any]:
-    """Writes results.json and summary.md, on the main process; returns the results."""
+    """Writes results.json, summary.md and the report, on the main process; returns the results."""
+    from experiments.report import write_of_run  # matplotlib
+
     found = summed_up(config, data, entries)
     if is_main():
         results.write(out, found)
+        write_of_run(out, found)
     return found
 
 

@@ -43,8 +43,10 @@ from baselines.registry import make_protection
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
 from callbacks.export import SETTINGS, read_named
 from callbacks.imperceptibility import Imperceptibility
+from callbacks.pictures import PICTURES, SHEETS, save_sheets
 from callbacks.retraining import own_device
 from datamodules.base import ImageDataModule
+from datamodules.config import DataError
 from datamodules.images import ImageSet
 from datamodules.protected import write_atomic
 from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leaves, near
@@ -92,7 +94,7 @@ class Cell:
 
 
 def grid(config: Config) -> int:
-    """Computes a grid's missing cells and writes rows, table and plots.
+    """Computes a grid's missing cells and writes rows and reports.
 
     Args:
         config: ``grid`` names the grid; ``jobs``, ``dry_run``, ``store``, ``run_dir`` count, the rest is in the grid.
@@ -104,7 +106,7 @@ def grid(config: Config) -> int:
         ConfigError: the grid's file is unusable.
         DataError: a data set is.
     """
-    from experiments.grid_report import write_report  # matplotlib
+    from experiments.report import asked_of_grid, write  # imports this module
 
     quieten()
     spec = read_grid(config.grid)
@@ -131,7 +133,9 @@ def grid(config: Config) -> int:
     except Timeout as error:
         raise ConfigError([f"store: {store} is in use by another grid; wait for it, or give store=<folder>"]) from error
     rows = [known[cell.key] | {"place": cell.place} for cell in cells if cell.key in known]
-    write_report(folder, name, spec, rows)
+    save_rows(folder, spec, rows)
+    draw(cells, known, store)
+    write(folder, asked_of_grid(folder, store))
     failed = [row for row in rows if "error" in row]
     for row in failed:
         say(f"failed: {', '.join(f'{k}={v}' for k, v in row['place'].items())}: {row['error']}")
@@ -406,6 +410,7 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
         "stages": json.loads((folder / MADE).read_text()),
         "passes": json.loads((folder / PASSES).read_text()) if (folder / PASSES).exists() else None,
         "images": len(data.parts["train"]),
+        "epsilon": cell.config.gan.epsilon,
         "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},
         "named": named_right(folder, data),
         "noise_only": probes,
@@ -445,6 +450,27 @@ def rest(data: ImageDataModule, part: str) -> ImageSet:
     sets = [data.parts[name] for name in names]
     rows = [s.rows for s in sets]
     return ImageSet(sets[0].store, torch.cat([s.labels for s in sets]), torch.cat([r for r in rows if r is not None]))
+
+
+def draw(cells: list[Cell], known: dict[str, dict[str, Any]], store: Path) -> None:
+    """Picture sheets of each data set's and variant's first seed, beside its protected sets; those there are, stay."""
+    first: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        if not cell.is_victim and "error" not in known.get(cell.key, {"error": ""}):
+            first.setdefault((cell.place["data"], cell.place["variant"]), cell)
+    for cell in first.values():
+        folder = store / cell.key
+        if not (folder / MADE).exists():
+            continue
+        try:
+            data, epsilon = _data(cell.config), cell.config.gan.epsilon
+            for setting in settings_of(folder, data):
+                if all((folder / PICTURES / name.format(setting)).exists() for name in SHEETS):
+                    continue
+                clean, stored = data.parts[SETTINGS[setting]], stored_set(folder, data, setting)
+                save_sheets(folder / PICTURES, setting, data.class_names, epsilon, clean, stored)
+        except (DataError, OSError) as error:  # the figures are worth more than the pictures
+            say(f"no pictures of {cell.place['data']}, {cell.place['variant']}: {error}")
 
 
 def save_rows(folder: Path, spec: dict[str, Any], rows: list[dict[str, Any]]) -> None:

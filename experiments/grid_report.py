@@ -1,14 +1,7 @@
-"""What a grid found, as a table and as plots, from its rows alone."""
+"""What a grid found as one compact table, from its rows alone: a line for each data set, variant and victim."""
 
-import io
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
-
-from matplotlib.figure import Figure
-
-from datamodules.protected import write_atomic
-from experiments.grid import save_rows
 
 Row = dict[str, Any]
 COLUMNS = ("clean", "standard", "clean_fast", "fast", "misnamed")
@@ -20,15 +13,10 @@ TITLES = {
     "fast": "fast",
     "misnamed": "misnamed of B alone",
 }
-
-
-def write_report(folder: Path, name: str, spec: dict[str, Any], rows: list[Row]) -> None:
-    """Writes rows, ``table.md``, and a plot of learning curves a data set."""
-    save_rows(folder, spec, rows)
-    text = [f"# {name}", "", spec["about"], "", table(rows), "", *notes(spec, rows), ""]
-    write_atomic(folder / "table.md", "\n".join(text).encode())
-    for data in spec["data"]:
-        write_atomic(folder / f"{data}.png", curves(data, list(spec["variants"]), rows))
+MEASURED_ON = {
+    "test": "the clean test part, used once a seed",
+    "rest": "clean training images that the victim does not train on (the test part is untouched)",
+}
 
 
 def select(rows: list[Row], **place: Any) -> list[Row]:
@@ -93,17 +81,13 @@ def unique(rows: list[Row], key: str) -> list[Any]:
 def notes(spec: dict[str, Any], rows: list[Row]) -> list[str]:
     """How to read the table."""
     done = [r for r in rows if "error" not in r]
-    on = {
-        "test": "the clean test part, used once a seed",
-        "rest": "clean training images that the victim does not train on (the test part is untouched)",
-    }
     failed = len(rows) - len(done)
     where = sorted({r["device"] for r in done})
     torch = sorted({r["versions"]["torch"] for r in done})
     return [
         "Balanced accuracy in % at the victim's last epoch, mean ± standard deviation over seeds "
-        f"{', '.join(map(str, spec['seeds']))}, on {on[spec['measured_on']]}. Named right: balanced accuracy of the "
-        "generator's reading of unseen images. PSNR and SSIM: of the standard set."
+        f"{', '.join(map(str, spec['seeds']))}, on {MEASURED_ON[spec['measured_on']]}. Named right: balanced accuracy "
+        "of the generator's reading of unseen images. PSNR and SSIM: of the standard set."
         + (
             " L∞: its largest change; L2 and pixels changed: means over its images. Passes: backward, an image, to fit."
             if any("l0" in r.get("imperceptibility", {}).get("standard", {}) for r in done)
@@ -114,36 +98,3 @@ def notes(spec: dict[str, Any], rows: list[Row]) -> list[str]:
         f"{', '.join(where) or 'nothing yet'}; PyTorch {', '.join(torch) or '–'}."
         + (f" {failed} failed." if failed else ""),
     ]
-
-
-def curves(data: str, variants: list[str], rows: list[Row]) -> bytes:
-    """PNG: a panel a victim; a line a variant and setting, mean over seeds of the balanced accuracy by epoch."""
-    victims = unique(rows, "victim")
-    figure = Figure(figsize=(4.2 * len(victims), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(victims), sharey=True, squeeze=False)[0]
-    for panel, victim in zip(panels, victims, strict=True):
-        chance = 0.0
-        lines: list[tuple[str, str, str, str]] = [
-            ("clean", "", "black", "-"),
-            ("clean_fast", "", "grey", "-"),
-        ]
-        for i, variant in enumerate(variants):
-            lines += [("standard", variant, f"C{i % 10}", "-"), ("fast", variant, f"C{i % 10}", "--")]
-        for setting, variant, colour, style in lines:
-            place = {"data": data, "victim": victim, "setting": setting} | ({"variant": variant} if variant else {})
-            found = select(rows, **place)
-            if not found:
-                continue
-            chance = found[0]["chance"]
-            epochs = [point["epoch"] for point in found[0]["curve"]]
-            values = [100 * mean(r["curve"][i]["balanced_accuracy"] for r in found) for i in range(len(epochs))]
-            label = TITLES[setting] + (f", {variant}" if variant and len(variants) > 1 else "")
-            panel.plot(epochs, values, color=colour, linestyle=style, label=label)
-        panel.axhline(100 * chance, color="grey", linestyle=":", label="chance")
-        panel.set(title=f"{data}: {victim}", xlabel="epoch of the victim", ylim=(0, 102))
-    panels[0].set_ylabel("balanced accuracy on clean images, %")
-    handles = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=100)
-    return buffer.getvalue()

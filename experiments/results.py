@@ -141,4 +141,5 @@ def write(folder: Path, results: dict[str, Any]) -> None:
     console.print(shown)
     for fact in facts(results):
         console.print(fact)
-    console.print(f"Everything is in {folder}: summary.md, results.json, pictures/, protected/, generator.safetensors.")
+    kept = "report.html, summary.md, results.json, pictures/, protected/, generator.safetensors"
+    console.print(f"Everything is in {folder}: {kept}.")

@@ -16,8 +16,8 @@ import yaml
 
 from baselines.config import Method
 from experiments.cli import main
-from experiments.data import make_data
 from experiments.config import CONFIGS, OURS
+from experiments.data import make_data
 from experiments.grid import CELLS, cells_of, read_grid
 from experiments.grid_report import moments, table
 
@@ -71,10 +71,16 @@ def test_a_grid_is_computed_once_and_reported(tmp_path: Path, capfd: pytest.Capt
     victim = next(r for r in rows if r["place"].get("setting") == "misnamed")
     named = json.loads((tmp_path / "store" / ours["key"] / "named.json").read_text())
     assert victim["images"] == round(len(named) * (1 - ours["named"]["accuracy"]))
-    text = (tmp_path / "out" / "table.md").read_text()
+    text = (tmp_path / "out" / "report.md").read_text()
     assert "Is the harness sound?" in text
-    assert "| `digits` | 10 | ours | narrow |" in text
-    assert (tmp_path / "out" / "digits.png").read_bytes().startswith(b"\x89PNG")
+    assert "| digits | ours | standard | narrow | 10 |" in text
+    assert "* data digits, variant class noise, setting fast: no cell; it does not apply (a method that needs" in text
+    assert (tmp_path / "out" / "curves_digits.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count('<img alt="Learning curves') == 1
+    assert page.count('<img alt="Image grid') == 6  # two sheets for each of three protected sets
+    sheets = {p.name for p in (tmp_path / "store" / ours["key"] / "pictures").iterdir()}
+    assert sheets == {"standard.png", "standard_worst.png", "fast.png", "fast_worst.png"}
 
     # again: nothing is computed; and from the rows alone, without the store, too
     before = (tmp_path / "out" / CELLS).read_text()
@@ -84,6 +90,7 @@ def test_a_grid_is_computed_once_and_reported(tmp_path: Path, capfd: pytest.Capt
     assert main([*arguments(tmp_path, path), f"store={tmp_path / 'other'}"]) == 0
     assert "8 done, 0 to do" in capfd.readouterr().out
     assert (tmp_path / "out" / CELLS).read_text() == before
+    assert "No pictures: no picture sheets were found" in (tmp_path / "out" / "report.md").read_text()
 
     # a row more: only what is new; its protection is made again where the store has lost it
     path = written(tmp_path, victims={"narrow": {}, "longer": {"victim.epochs": 2}}, settings=["clean", "standard"])

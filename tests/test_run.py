@@ -88,6 +88,10 @@ def test_digits_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert f"{name}_epoch" in columns
     assert "check/standard" in columns
     assert (folder / "summary.md").read_text().startswith("# Summary")
+    page = (folder / "report.html").read_text()
+    assert "a few batches of everything; the figures mean nothing" in page
+    assert "Stops training" not in page
+    assert page.count("<img ") == 1 + 4  # curves; two sheets of each setting
     assert {"versions", "device", "git"} <= set(json.loads((folder / "environment.json").read_text()))
 
 
@@ -341,6 +345,7 @@ def test_evaluate_takes_the_newest_run(
     assert made.name.startswith("npz-")
     assert run("evaluate", "victim.arch=linear") == 0
     assert (made / "evaluations" / "1" / "summary.md").exists()
+    assert (made / "evaluations" / "1" / "report.html").exists()
 
 
 def test_evaluate_refuses_a_run_whose_data_changed(

@@ -1,0 +1,98 @@
+"""Plots of reports: learning curves and the map of recovered shares. Colours can be told apart by the colour-blind."""
+
+import io
+from itertools import product
+from statistics import mean
+
+from matplotlib.figure import Figure
+
+from experiments.grid_report import TITLES, Row, select, unique
+from experiments.verdicts import Finding
+
+# Okabe and Ito's palette ("Color Universal Design", 2008) without black, which is the clean victims' colour
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
+ACROSS = 3  # panels side by side
+
+
+def curves(data: str, variants: list[str], rows: list[Row]) -> bytes | None:
+    """PNG: a panel a victim; a line a variant and setting, mean over seeds of the balanced accuracy by epoch.
+
+    None where no row of the data set has a curve.
+    """
+    rows = [r for r in select(rows, data=data) if r.get("curve")]
+    victims = unique(rows, "victim")
+    if not victims:
+        return None
+    across = min(len(victims), ACROSS)
+    down = -(-len(victims) // ACROSS)
+    figure = Figure(figsize=(4.2 * across + 1.8, 3.4 * down), layout="constrained")
+    panels = figure.subplots(down, across, sharey=True, squeeze=False)
+    lines = [("clean", "", "black", "-"), ("clean_fast", "", "grey", "-")]
+    for i, variant in enumerate(variants):
+        colour = COLOURS[i % len(COLOURS)]
+        lines += [("standard", variant, colour, "-"), ("fast", variant, colour, "--")]
+    handles = {}
+    for panel, victim in zip(panels.flat, victims, strict=False):
+        for setting, variant, colour, style in lines:
+            place = {"data": data, "victim": victim, "setting": setting} | ({"variant": variant} if variant else {})
+            found = select(rows, **place)
+            if not found:
+                continue
+            points: dict[int, list[float]] = {}
+            for point in (point for row in found for point in row["curve"]):
+                points.setdefault(point["epoch"], []).append(100 * point["balanced_accuracy"])
+            epochs = sorted(points)
+            label = TITLES[setting] + (f", {variant}" if variant and len(variants) > 1 else "")
+            [handles[label]] = panel.plot(
+                epochs, [mean(points[e]) for e in epochs], color=colour, linestyle=style, label=verbatim(label)
+            )
+        chance = next(r["chance"] for r in rows)
+        handles["chance"] = panel.axhline(100 * chance, color="grey", linestyle=":", label="chance")
+        panel.set(title=verbatim(victim), xlabel="epoch of the victim", ylim=(0, 102))
+    for panel in panels.flat[len(victims) :]:
+        panel.set_axis_off()
+    for panel in panels[:, 0]:
+        panel.set_ylabel("balanced accuracy, %")
+    figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=8)
+    return _png(figure)
+
+
+def share_map(setting: str, found: list[Finding]) -> bytes | None:
+    """PNG: recovered share of a setting, a line for each data set and variant, a column for each victim.
+
+    Lines are named by the variant alone where there is one data set, and the other way round. None without any share.
+    """
+    found = [f for f in found if f.setting == setting]
+    places = list(dict.fromkeys((f.data, f.variant) for f in found))
+    victims = list(dict.fromkeys(f.victim for f in found))
+    shares = {(f.data, f.variant, f.victim): f.share for f in found}
+    if all(share is None for share in shares.values()):
+        return None
+    many_data, many_variants = (len({p[i] for p in places}) > 1 for i in (0, 1))
+    names = [", ".join(n for n, shown in zip(p, (many_data, many_variants), strict=True) if shown) for p in places]
+    if not many_data and not many_variants:
+        names = [p[0] for p in places]
+    figure = Figure(figsize=(2.8 + 0.95 * len(victims), 1.5 + 0.42 * len(places)), layout="constrained")
+    axes = figure.subplots()
+    values = [[shares.get((*p, v)) for v in victims] for p in places]
+    filled = [[float("nan") if s is None else 100 * s for s in line] for line in values]
+    image = axes.imshow(filled, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (i, line), (j, _) in product(enumerate(values), enumerate(victims)):
+        share = line[j]
+        text, dark = ("–", False) if share is None else (f"{100 * share:.0f}", share < 0.55)
+        axes.text(j, i, text, ha="center", va="center", color="white" if dark else "black")
+    axes.set_xticks(range(len(victims)), [verbatim(v) for v in victims], rotation=30, ha="right")
+    axes.set_yticks(range(len(places)), [verbatim(n) for n in names])
+    figure.colorbar(image, label="recovered share, %", extend="both")
+    return _png(figure)
+
+
+def verbatim(text: str) -> str:
+    """A name as matplotlib shows it letter by letter: no formula between dollars."""
+    return text.replace("$", r"\$")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=100)
+    return buffer.getvalue()

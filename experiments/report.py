@@ -1,0 +1,431 @@
+"""Reports that people can read: ``report.html`` (self-contained), ``report.md`` (without figures) and ``table.csv``.
+
+All three come from rows of cells.jsonl alone; a finished run (results.json) is brought into such rows first. Picture
+sheets of the images are taken from disk, where they are.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from callbacks.pictures import PICTURES, SHEETS
+from datamodules.images import folder_name
+from datamodules.protected import write_atomic
+from experiments.config import OURS, Config, leaves
+from experiments.folder import RunError, newest, say
+from experiments.grid import CELLS
+from experiments.grid_report import MEASURED_ON, moments, select, unique
+from experiments.page import Block, Heading, Items, Picture, Table, Text, Verdicts, to_html, to_markdown
+from experiments.verdicts import (
+    CLEAN,
+    PROTECTED,
+    Finding,
+    Row,
+    failed,
+    findings,
+    missing,
+    percent,
+    rules,
+    to_csv,
+    verdicts,
+)
+from victims.config import VictimConfig
+
+RESULTS, SPEC = "results.json", "grid.json"
+HTML, MARKDOWN, CSV = "report.html", "report.md", "table.csv"
+MEANING = {
+    "clean": "clean: victims trained on part A as it is.",
+    "standard": "standard: part A, protected by a method that was fitted on it.",
+    "clean_fast": "clean_fast: victims trained on part B as it is.",
+    "fast": "fast: part B, protected without labels by a method that never saw it.",
+    "misnamed": "misnamed: the images of B whose class the generator names wrongly, unprotected: what a thief could "
+    "learn, did the others teach nothing. It explains a protection and is none.",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a report is about.
+
+    Attributes:
+        name: the title.
+        spec: the grid's file, or the like of a run: ``about``, ``data``, ``variants``, ``victims`` (options by name),
+            ``settings``, ``seeds``, ``measured_on``.
+        rows: of cells.jsonl.
+        pictures: data set and variant → folder of its picture sheets, which may be absent.
+        void: why nothing may be concluded from the figures; empty where something may.
+    """
+
+    name: str
+    spec: dict[str, Any]
+    rows: list[Row]
+    pictures: Mapping[tuple[str, str], Path]
+    void: str = ""
+
+
+def report(config: Config) -> int:
+    """The verb: writes the report of a finished run or of a grid's folder anew, from what is in it.
+
+    Args:
+        config: ``run`` names the folder; ``store`` is where picture sheets of grids are.
+
+    Raises:
+        RunError: the folder holds neither.
+    """
+    folder = Path(config.run) if config.run else newest()
+    if (folder / CELLS).is_file() and (folder / SPEC).is_file():
+        write(folder, asked_of_grid(folder, Path(config.store)))
+    elif (folder / RESULTS).is_file():
+        write_of_run(folder, json.loads((folder / RESULTS).read_text()))
+    else:
+        raise RunError(
+            f"run: {folder} has neither {RESULTS} nor {CELLS} and {SPEC}; give a finished run's or a grid's folder"
+        )
+    say(f"{folder / HTML}, {MARKDOWN}, {CSV}")
+    return 0
+
+
+def write(folder: Path, asked: Asked) -> None:
+    """Writes the three files, and the learning curves of each data set as ``curves_<data>.png``."""
+    from experiments.figures import curves  # matplotlib
+
+    drawn = {}
+    for data in asked.spec["data"]:
+        png = curves(data, list(asked.spec["variants"]), asked.rows)
+        if png:
+            drawn[data] = png
+            write_atomic(folder / f"curves_{folder_name(data)}.png", png)
+    found = findings(asked.spec, asked.rows)
+    blocks = list(document(asked, found, drawn))
+    write_atomic(folder / HTML, to_html(blocks).encode())
+    write_atomic(folder / MARKDOWN, to_markdown(blocks).encode())
+    write_atomic(folder / CSV, to_csv(found).encode())
+
+
+def asked_of_grid(folder: Path, store: Path) -> Asked:
+    """A grid's folder as a report is about it; the picture sheets are in the store."""
+    lines = (folder / CELLS).read_text().split("\n")[:-1]  # a torn last line is a cell that is to be computed again
+    rows = list({row["key"]: row for row in map(json.loads, lines)}.values())
+    made = [r for r in rows if "victim" not in r["place"]]
+    pictures: dict[tuple[str, str], Path] = {}
+    for row in made:
+        place = row["place"]
+        sheets = store / row["key"] / PICTURES
+        if (place["data"], place["variant"]) not in pictures and sheets.is_dir():
+            pictures[place["data"], place["variant"]] = sheets
+    return Asked(folder.resolve().name, json.loads((folder / SPEC).read_text()), rows, pictures)
+
+
+def write_of_run(folder: Path, results: dict[str, Any]) -> None:
+    """Writes the report of a run, or of an evaluation of one, beside its results."""
+    write(folder, asked_of_run(folder, results))
+
+
+def asked_of_run(folder: Path, results: dict[str, Any]) -> Asked:
+    """The results of a run as a report is about them: its rows are those that a grid of one would have."""
+    config, where = results["config"], results["environment"]
+    known = {f.name for f in fields(VictimConfig)}
+    recipe = VictimConfig(**{k: v for k, v in config["victim"].items() if k in known}).resolved()
+    data, variant, victim = results["data"], config.get("method", OURS), recipe.arch
+    seeds = [entry["seed"] for entry in results["seeds"]]
+    own = {seed: folder / f"seed-{seed}" if len(seeds) > 1 else folder for seed in seeds}
+    rows: list[Row] = []
+    for entry in results["seeds"]:
+        seconds, diagnostics = entry["seconds"], entry["diagnostics"]
+        shared = {"chance": results["chance"], **{k: where[k] for k in ("device", "versions", "git")}}
+        place = {"data": data, "variant": variant, "seed": entry["seed"]}
+        stages = {k: seconds[k] for k in ("training", "export") if k in seconds}
+        rows.append(
+            {
+                "place": place,
+                "stages": stages,
+                "epsilon": results["epsilon"],
+                "imperceptibility": {
+                    s: entry["imperceptibility"][s] for s in PROTECTED if s in entry["imperceptibility"]
+                },
+                "named": diagnostics.get("named"),
+                "noise_only": diagnostics["noise_only"],
+                "seconds": sum(stages.values()),
+                **shared,
+            }
+        )
+        for setting in (s for s in MEANING if s in entry):
+            here = place | {"setting": setting, "victim": victim}
+            if setting not in PROTECTED:
+                del here["variant"]
+            path = own[entry["seed"]] / "victims" / f"{setting}.json"
+            rows.append(
+                {
+                    "place": here,
+                    "scores": entry[setting],
+                    "curve": json.loads(path.read_text())["curve"] if path.is_file() else [],
+                    "swap": diagnostics["swap"].get(setting),
+                    "majority": results["majority"],
+                    "recipe": asdict(recipe),
+                    "seconds": seconds.get(f"victim_{setting}", 0.0),
+                    **shared,
+                }
+            )
+    usual = dict(leaves(asdict(Config())))
+    options = {
+        k: v for k, v in leaves(config) if v != usual.get(k) and k.partition(".")[0] not in ("run_dir", "victim")
+    }
+    spec = {
+        "about": f"One run of {variant} on {data}: protected, and retrained on by {victim}.",
+        "data": {data: options},
+        "variants": {variant: {}},
+        "victims": {victim: {k: v for k, v in leaves({"victim": config["victim"]}) if v != usual.get(k)}},
+        "settings": [s for s in MEANING if s in results["mean"]],
+        "seeds": seeds,
+        "measured_on": "test",
+    }
+    void = "fast_dev_run: a few batches of everything; the figures mean nothing." if config["fast_dev_run"] else ""
+    pictures = {(data, variant): own[seeds[0]] / PICTURES}
+    return Asked(folder.resolve().name, spec, rows, pictures, void)
+
+
+def document(asked: Asked, found: list[Finding], drawn: dict[str, bytes]) -> Iterator[Block]:
+    """The report's blocks, the verdict first.
+
+    Args:
+        asked: what it is about.
+        found: of ``findings``.
+        drawn: data set → PNG of its learning curves.
+    """
+    spec = asked.spec
+    yield Heading(1, asked.name)
+    yield Text(spec["about"])
+    yield Heading(2, "Verdict")
+    if asked.void:
+        yield Text(asked.void)
+    elif lines := verdicts(spec, found):
+        yield Verdicts(lines)
+    else:
+        yield Text("Nothing was measured of a protected setting.")
+    yield Heading(3, "How this is decided")
+    yield Items(rules())
+    yield Heading(2, "All figures")
+    yield Text(
+        "Balanced accuracy on clean images and recovered share in %, mean ± standard deviation over seeds. Clean, "
+        "protected: at the last epoch. Selected: at the epoch that the victim's own images select. Peak: at the best "
+        "epoch by the measured images, an upper bound. Measured on "
+        f"{MEASURED_ON[spec['measured_on']]}."
+    )
+    yield numbers(found)
+    lost = failed(asked.rows)
+    absent = missing(spec, asked.rows)
+    yield Heading(3, "Failed and missing cells")
+    yield Items(lost + absent) if lost or absent else Text("None.")
+    if figures := list(_figures(spec, found, drawn)):
+        yield Heading(2, "Figures")
+        yield from figures
+    yield Heading(2, "Pictures")
+    yield from _pictures(asked)
+    yield Heading(2, "How visible the noise is, and what it tells")
+    yield Text(
+        "Measured on the stored files, against the clean images: the largest change of a pixel, the mean L2 of an "
+        "image's noise (pixels in 0 to 1), PSNR and SSIM. In %: the label read from the noise alone by two probes, the "
+        "classes of unseen images that the method names right (balanced), and swap: how often victims answer the "
+        "noise's label when it sits on another image."
+    )
+    yield protections(asked)
+    yield Heading(2, "Protocol")
+    yield from _protocol(spec, asked.rows)
+    yield Heading(2, "Cost and surroundings")
+    yield from _cost(spec, asked.rows)
+
+
+def numbers(found: list[Finding]) -> Table:
+    """A line for each data set, variant, setting and victim."""
+    head = ["data", "variant", "setting", "victim", "chance", "clean", "protected", "selected", "peak", "recovered"]
+    rows = []
+    for f in found:
+        share = "–" if f.share is None else f"{round(100 * f.share, 1) + 0.0:.1f}"  # no -0.0
+        if f.share is not None and len(f.shares) > 1:
+            share += f" ± {100 * stdev(f.shares):.1f}"
+        scores = [percent(v, 1) for v in (f.clean, f.protected, f.selected, f.peak)]
+        last = (f.grade if f.setting in PROTECTED else "–") + (f" ({f.failed} failed)" if f.failed else "")
+        seeds = ", ".join(map(str, f.seeds)) or "none"
+        rows.append([f.data, f.variant, f.setting, f.victim, f"{100 * f.chance:.0f}", *scores, share, last, seeds])
+    return Table(
+        "What victims reach on clean images",
+        [*head, "verdict", "seeds"],
+        rows,
+    )
+
+
+def _figures(spec: dict[str, Any], found: list[Finding], drawn: dict[str, bytes]) -> Iterator[Block]:
+    from experiments.figures import share_map  # matplotlib
+
+    several = len(spec["victims"]) > 1 or len(spec["variants"]) > 1
+    for setting in PROTECTED if several else ():
+        png = share_map(setting, found)
+        if png:
+            listed = "; ".join(
+                f"{f.data}, {f.variant}, {f.victim}: {100 * f.share:.0f} %"
+                for f in found
+                if f.setting == setting and f.share is not None
+            )
+            yield Picture(
+                png, f"Map of recovered shares, {setting} setting. {listed}.", f"Recovered share, {setting} setting"
+            )
+    for data, png in drawn.items():
+        ends = "; ".join(
+            f"{f.victim}, {f.variant}, {f.setting}: clean {percent(f.clean)} %, protected {percent(f.protected)} %"
+            for f in found
+            if f.data == data and f.setting in PROTECTED
+        )
+        yield Picture(
+            png,
+            f"Learning curves on {data}: balanced accuracy on clean images by epoch. At the last epoch: {ends}.",
+            f"{data}: what victims learn, epoch by epoch (mean over seeds)",
+        )
+
+
+def _pictures(asked: Asked) -> Iterator[Block]:
+    shown = False
+    absent = []
+    for data in asked.spec["data"]:
+        for variant in asked.spec["variants"]:
+            folder = asked.pictures.get((data, variant))
+            sheets = [
+                (folder / name.format(setting), setting, text)
+                for setting in PROTECTED
+                for name, text in SHEETS.items()
+                if folder and (folder / name.format(setting)).is_file()
+            ]
+            if not sheets:
+                absent.append(f"{data}, {variant}")
+            for path, setting, text in sheets:
+                if not shown:
+                    shown = True
+                    yield Text(
+                        "These show images of the data set: where its licence forbids passing them on, this file must "
+                        "not be published."
+                    )
+                what = f"{data}, {variant}, {setting} setting: {text}"
+                yield Picture(path.read_bytes(), f"Image grid. {what}.", what)
+    if absent:
+        of = f" of {'; '.join(absent)}" if shown else ""
+        yield Text(
+            f"No pictures{of}: no picture sheets were found (the rows come from elsewhere, or the "
+            "protected sets are no longer on disk)."
+        )
+
+
+def protections(asked: Asked) -> Table:
+    """A line for each data set, variant and setting: what the noise looks like, and what can be read from it."""
+    head = ["data", "variant", "setting", "ε", "largest change", "L2", "PSNR, dB", "worst PSNR, dB", "SSIM"]
+    head += ["linear probe", "conv probe", "B named right", "swap"]
+    rows = []
+    made = [r for r in asked.rows if "victim" not in r["place"]]
+    for data in asked.spec["data"]:
+        for variant in asked.spec["variants"]:
+            for setting in PROTECTED:
+                own = [r for r in select(made, data=data, variant=variant) if setting in r["imperceptibility"]]
+                if not own:
+                    continue
+                hidden = [r["imperceptibility"][setting] for r in own]
+                ssim = [h["ssim"] for h in hidden if h["ssim"] is not None]
+                read = [
+                    [r["noise_only"][probe][setting] for r in own if r["noise_only"][probe].get(setting) is not None]
+                    for probe in ("linear", "conv")
+                ]
+                named = [r["named"]["balanced_accuracy"] for r in own if r.get("named")] if setting == "fast" else []
+                victims = select(
+                    [r for r in asked.rows if "victim" in r["place"]], data=data, variant=variant, setting=setting
+                )
+                bounds = sorted({r["epsilon"] for r in own if "epsilon" in r})
+                rows.append(
+                    [
+                        *(data, variant, setting, ", ".join(f"{b:g}/255" for b in bounds) or "–"),
+                        f"{255 * max(h['linf'] for h in hidden):.0f}/255",
+                        *(f"{mean(h['l2'] for h in hidden):.2f}", moments([h["psnr"] for h in hidden])),
+                        *(f"{min(h['psnr_min'] for h in hidden):.1f}", f"{mean(ssim):.3f}" if ssim else "–"),
+                        *map(percent, read),
+                        *(percent(named), percent([r["swap"] for r in victims if r.get("swap") is not None])),
+                    ]
+                )
+    return Table("Noise on the stored files", head, rows)
+
+
+def _protocol(spec: dict[str, Any], rows: list[Row]) -> Iterator[Block]:
+    yield Text(
+        f"Seeds {', '.join(map(str, spec['seeds']))}. A method is fitted on part A of the training images and stores "
+        "protected images as files; victims are trained on those files as decoded, by the recipes below, and measured "
+        f"on {MEASURED_ON[spec['measured_on']]}. Noise is added once an image, before augmentation."
+    )
+    yield Items([MEANING[s] for s in spec["settings"]])
+    done = [r for r in rows if "recipe" in r]
+    keys = list(dict.fromkeys(key for r in done for key in r["recipe"]))
+    lines: dict[tuple[str, ...], None] = {}
+    for data in spec["data"]:
+        for victim in spec["victims"]:
+            for row in select(done, data=data, victim=victim):
+                lines[data, victim, *(_shown(row["recipe"].get(key, "–")) for key in keys)] = None
+    yield Table("Recipes of the victims", ["data", "victim", *keys], [list(line) for line in lines])
+    options = []
+    for section in ("data", "variants", "victims"):
+        for name, pairs in spec[section].items():
+            told = ", ".join(f"{k}={_shown(v)}" for k, v in leaves(pairs or {})) or "the defaults"
+            options.append([name, section, told])
+    yield Table(
+        "Options that were given; all others are the defaults of the commit below", ["name", "of", "options"], options
+    )
+    counts = []
+    for data in spec["data"]:
+        here = [r for r in select(rows, data=data) if "victim" in r["place"]]
+        trained = [
+            ", ".join(sorted({str(r["images"]) for r in here if r["place"]["setting"] == s and "images" in r})) or "–"
+            for s in (*CLEAN.values(),)[:2]
+        ]
+        if here:
+            majority = {f"{100 * r['majority']:.0f} %" for r in here if "majority" in r}
+            counts.append([data, *trained, f"{100 * here[0]['chance']:.0f} %", ", ".join(sorted(majority)) or "–"])
+    yield Table("Data", ["data", "images of part A", "images of part B", "chance", "majority class"], counts)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cost(spec: dict[str, Any], rows: list[Row]) -> Iterator[Block]:
+    done = [r for r in rows if "error" not in r]
+    made = [r for r in done if "victim" not in r["place"]]
+    trained = [r for r in done if "victim" in r["place"]]
+    yield Text(
+        f"{len(done)} cells, {sum(r['seconds'] for r in done) / 3600:.1f} hours of single processes; of these "
+        f"{sum(r['seconds'] for r in trained) / 3600:.1f} for {len(trained)} victims."
+    )
+    lines = []
+    for data in unique(done, "data"):
+        for variant in spec["variants"]:
+            own = select(made, data=data, variant=variant)
+            if own:
+                stages = [moments([r["stages"].get(s, 0.0) for r in own], 1 / 60) for s in ("training", "export")]
+                victims = [
+                    r["seconds"] for r in select(trained, data=data) if r["place"].get("variant") in (variant, None)
+                ]
+                lines.append([data, variant, *stages, moments(victims, 1 / 60)])
+    head = ["data", "variant", "fitting the method", "protecting and storing", "one victim"]
+    yield Table("Minutes, mean ± standard deviation", head, lines)
+    facts = []
+    for name in ("device", "git", "versions"):
+        found = list(dict.fromkeys(_surroundings(r[name]) for r in done if name in r))
+        facts.append([{"git": "commit", "versions": "versions"}.get(name, name), "; ".join(found) or "–"])
+    yield Table("Where it ran", ["what", "found"], facts)
+
+
+def _surroundings(value: Any) -> str:
+    if value is None:
+        return "not in a checkout"
+    if isinstance(value, str):
+        return value
+    if "commit" in value:
+        return value["commit"] + (" and uncommitted changes" if value["changed"] else "")
+    return ", ".join(f"{name} {version}" for name, version in value.items())

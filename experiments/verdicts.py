@@ -1,0 +1,291 @@
+"""What the rows of a grid, or of a run, say in plain words, by stated rules. The rules and thresholds are ours.
+
+The **recovered share** of a victim is (protected − chance) / (clean − chance): how much of what the same victim learns
+from clean images it still learns from the protected ones. Clean is the same victim in the same seed, on the same images
+unprotected. 0 %: it learned nothing; 100 %: the protection did nothing.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from itertools import product
+from statistics import mean, stdev
+from typing import Any
+
+from experiments.page import Verdict
+
+Row = dict[str, Any]
+STOPPED, WEAKENED = 0.10, 0.50  # largest recovered share that is called so; above: not protected
+LEARNED = 0.10  # by how much the clean victim must pass chance before anything is concluded from it
+ENOUGH_SEEDS = 3
+CLEAN = {"standard": "clean", "fast": "clean_fast", "misnamed": "clean_fast"}
+PROTECTED = ("standard", "fast")  # settings that are a protection; misnamed explains one
+EDGE = 1e-9  # arithmetic on fractions
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one victim made of one setting, seed by seed.
+
+    Attributes:
+        data, variant, setting, victim: the place.
+        chance: 1/K; 0 where no row tells.
+        seeds: those in which the victim was trained on protected images and its clean twin was, too.
+        clean, protected, selected, peak: balanced accuracy in [0, 1], one a seed: of the clean twin, and of the victim
+            at its last epoch, at the one its own images select, and at the best by the measured images.
+        swap: how often the victim answers the noise's label, one a seed that tells.
+        failed: cells of this place, or of the clean twin, with an error.
+    """
+
+    data: str
+    variant: str
+    setting: str
+    victim: str
+    chance: float
+    seeds: tuple[int, ...]
+    clean: tuple[float, ...]
+    protected: tuple[float, ...]
+    selected: tuple[float, ...]
+    peak: tuple[float, ...]
+    swap: tuple[float, ...]
+    failed: int
+
+    @property
+    def share(self) -> float | None:
+        """Recovered share of the means over seeds; None where there is no seed or the clean twin learned nothing."""
+        return self.share_at(self.protected)
+
+    def share_at(self, values: tuple[float, ...]) -> float | None:
+        """The recovered share that other accuracies of this victim, one a seed, stand for."""
+        if not self.seeds or mean(self.clean) - self.chance < LEARNED - EDGE:
+            return None
+        return (mean(values) - self.chance) / (mean(self.clean) - self.chance)
+
+    @property
+    def shares(self) -> list[float]:
+        """Recovered share of each seed whose clean twin learned something."""
+        pairs = zip(self.clean, self.protected, strict=True)
+        return [(p - self.chance) / (c - self.chance) for c, p in pairs if c - self.chance >= LEARNED - EDGE]
+
+    @property
+    def grade(self) -> str:
+        """``stopped``, ``weakened``, ``not protected`` or ``unknown``."""
+        return grade(self.share)
+
+
+def grade(share: float | None) -> str:
+    """The word for a recovered share."""
+    if share is None:
+        return "unknown"
+    return "stopped" if share <= STOPPED + EDGE else "weakened" if share <= WEAKENED + EDGE else "not protected"
+
+
+def rules() -> list[str]:
+    """The rules in words, for the page."""
+    return [
+        "Figures are balanced accuracies on clean images at the victim's last epoch: clean → protected. Clean is the "
+        "same victim in the same seed, trained on the same images without protection.",
+        "Recovered share = (protected − chance) / (clean − chance).",
+        f"Stopped: at most {100 * STOPPED:.0f} % recovered. Weakened: at most {100 * WEAKENED:.0f} %. Not protected: "
+        "more. These thresholds are our choice.",
+        "The victim that recovers most decides. Broken: some victims are stopped or weakened, and at least one is "
+        "neither.",
+        f"Nothing is said where the clean victim is less than {100 * LEARNED:.0f} points above chance: it had no time, "
+        "or too few images, to learn.",
+        f"Fewer than {ENOUGH_SEEDS} seeds are a hint, not a result. What holds for these victims need not hold for "
+        "others.",
+    ]
+
+
+def findings(spec: dict[str, Any], rows: list[Row]) -> list[Finding]:
+    """Everything that was measured of a protected setting, in the order of what was asked.
+
+    Args:
+        spec: ``data``, ``variants``, ``victims`` (mappings by name), ``settings``, ``seeds`` (lists).
+        rows: of cells.jsonl; failed ones (``error``) count as failed.
+    """
+    found = []
+    settings = [s for s in CLEAN if s in spec["settings"]]
+    for data, variant, setting, victim in product(spec["data"], spec["variants"], settings, spec["victims"]):
+        own = [r for r in rows if _at(r, data, setting, victim) and r["place"].get("variant") == variant]
+        twins = [r for r in rows if _at(r, data, CLEAN[setting], victim)]
+        if not own:
+            continue
+        done = {r["place"]["seed"]: r for r in own if "error" not in r}
+        pairs = [(r, twin) for seed, r in sorted(done.items()) if (twin := _twin(r, twins, seed))]
+        scores = [r["scores"]["balanced_accuracy"] for r, _ in pairs]
+        found.append(
+            Finding(
+                data,
+                variant,
+                setting,
+                victim,
+                next((r["chance"] for r in own + twins if "chance" in r), 0.0),
+                tuple(r["place"]["seed"] for r, _ in pairs),
+                tuple(twin["scores"]["balanced_accuracy"]["last"] for _, twin in pairs),
+                tuple(s["last"] for s in scores),
+                tuple(s["selected"] for s in scores),
+                tuple(s["peak"] for s in scores),
+                tuple(r["swap"] for r, _ in pairs if r.get("swap") is not None),
+                sum("error" in r for r in own + twins),
+            )
+        )
+    return found
+
+
+def _at(row: Row, data: str, setting: str, victim: str) -> bool:
+    place = row["place"]
+    return (place["data"], place.get("setting"), place.get("victim")) == (data, setting, victim)
+
+
+def _twin(row: Row, clean: list[Row], seed: int) -> Row | None:
+    """The clean victim of the same seed and recipe, on as many images; None without exactly one."""
+    same = ["recipe"] if row["place"]["setting"] == "misnamed" else ["recipe", "images"]
+    fits = [
+        r
+        for r in clean
+        if r["place"]["seed"] == seed and "error" not in r and all(r.get(key) == row.get(key) for key in same)
+    ]
+    return fits[0] if len(fits) == 1 else None
+
+
+def percent(values: tuple[float, ...] | list[float], digits: int = 0) -> str:
+    """Mean of fractions, ± standard deviation of several, in %; – without any."""
+    if not values:
+        return "–"
+    spread = f" ± {100 * stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):.{digits}f}{spread}"
+
+
+def verdicts(spec: dict[str, Any], found: list[Finding]) -> list[Verdict]:
+    """A line for each data set, variant and protected setting."""
+    lines = []
+    for data, variant, setting in product(spec["data"], spec["variants"], PROTECTED):
+        group = [f for f in found if (f.data, f.variant, f.setting) == (data, variant, setting)]
+        if group:
+            lines.append(verdict(group, f"{variant}, " if len(spec["variants"]) > 1 else ""))
+    return lines
+
+
+def verdict(group: list[Finding], variant: str = "") -> Verdict:
+    """The line of one data set, variant and setting, from all its victims; ``variant`` is how the line names that."""
+    grades = ("stopped", "weakened", "not protected")
+    graded = {name: members for name in grades if (members := [f for f in group if f.grade == name])}
+    held = [f for f in group if f.grade in ("stopped", "weakened")]
+    lost = graded.get("not protected", [])
+    where = f"{group[0].data} ({variant}{group[0].setting} setting)"
+    if lost and held:
+        kind, claim = "broken", f"Broken on {where} by {', '.join(f.victim for f in lost)}"
+    elif lost:
+        kind, claim = "broken", f"Not protected: {where}"
+    elif "weakened" in graded:
+        kind, claim = "weakened", f"Weakens training on {where}"
+    elif held:
+        kind, claim = "stopped", f"Stops training on {where}"
+    else:
+        kind, claim = "unknown", f"Nothing can be said about {where}"
+    parts = []
+    for name, members in graded.items():
+        figures = "; ".join(f"{f.victim} {percent(f.clean)} → {percent(f.protected)} %" for f in members)
+        parts.append(f"{name}: {figures}" if len(graded) > 1 else figures)
+    text = [". ".join(parts) + f" (chance {100 * group[0].chance:.0f} %)."] if parts else []
+    text += [_unknown(f) for f in group if f.grade == "unknown"]
+    text += [line for f in held + lost for line in _doubts(f)]
+    if held + lost:
+        fewest = min(len(f.seeds) for f in held + lost)
+        count = "One seed" if fewest == 1 else f"{fewest} seeds"
+        text.append(f"{count}: a hint, not a result." if fewest < ENOUGH_SEEDS else f"{count}.")
+    return Verdict(kind, claim, " ".join(text))
+
+
+def _unknown(f: Finding) -> str:
+    if not f.seeds:
+        reason = "its cells failed" if f.failed else "no seed has both its clean and its protected victim"
+        return f"Of {f.victim} nothing is known: {reason}."
+    return (
+        f"Of {f.victim} nothing is known: trained on clean images it reaches {percent(f.clean)} %, "
+        f"chance is {100 * f.chance:.0f} % (on protected ones {percent(f.protected)} %)."
+    )
+
+
+def _doubts(f: Finding) -> list[str]:
+    """What a single figure hides: seeds that say otherwise, and an earlier epoch that is better for the thief."""
+    doubts = []
+    if len({grade(s) for s in f.shares}) > 1:
+        low, high = min(f.shares), max(f.shares)
+        doubts.append(f"Seeds of {f.victim} differ: {100 * low:.0f} to {100 * high:.0f} % recovered.")
+    peak = f.share_at(f.peak)
+    if peak is not None and f.grade in ("stopped", "weakened") and grade(peak) != f.grade:
+        doubts.append(
+            f"At its best epoch {f.victim} reaches {percent(f.peak)} % ({100 * peak:.0f} % recovered, "
+            f"{grade(peak)}); its own images select an epoch with {percent(f.selected)} %."
+        )
+    return doubts
+
+
+def failed(rows: list[Row]) -> list[str]:
+    """Each failed cell and its error."""
+    return [f"{described(row['place'])}: {row['error']}" for row in rows if "error" in row]
+
+
+def missing(spec: dict[str, Any], rows: list[Row]) -> list[str]:
+    """What was asked for and has no row.
+
+    Whether a setting applies (does the method need labels? is there a part B?) stands in no row, so a setting without
+    any row of a data set and variant is told in one line.
+    """
+    lines = []
+    clean = [s for s in spec["settings"] if s in CLEAN.values()]
+    for data in spec["data"]:
+        for variant in ("", *spec["variants"]):
+            mine = [r["place"] for r in rows if r["place"]["data"] == data and r["place"].get("variant", "") == variant]
+            settings = clean if not variant else [s for s in spec["settings"] if s not in clean]
+            here = {"data": data} | ({"variant": variant} if variant else {})
+            for setting in settings:
+                places = {(p["seed"], p["victim"]) for p in mine if p.get("setting") == setting}
+                if not places:
+                    reason = "it does not apply (a method that needs labels, no part B), or it is not computed yet"
+                    lines.append(f"{described(here | {'setting': setting})}: no cell; {reason}")
+                    continue
+                lines += [
+                    f"{described(here | {'seed': seed, 'setting': setting, 'victim': victim})}: not computed"
+                    for seed, victim in product(spec["seeds"], spec["victims"])
+                    if (seed, victim) not in places
+                ]
+    return lines
+
+
+def described(place: dict[str, Any]) -> str:
+    """A place in words."""
+    return ", ".join(f"{key} {value}" for key, value in place.items())
+
+
+COLUMNS = (
+    "data", "variant", "setting", "victim", "seeds", "chance", "clean", "clean_sd", "protected", "protected_sd",
+    "selected", "peak", "recovered", "recovered_sd", "verdict", "swap", "failed",
+)  # fmt: skip
+
+
+def to_csv(found: list[Finding]) -> str:
+    """A line a finding: means and standard deviations over seeds, as fractions; empty where there is none."""
+
+    def centre(values: tuple[float, ...]) -> float | str:
+        return mean(values) if values else ""
+
+    def spread(values: tuple[float, ...] | list[float]) -> float | str:
+        return stdev(values) if len(values) > 1 else ""
+
+    buffer = io.StringIO()
+    lines = csv.writer(buffer, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    for f in found:
+        lines.writerow(
+            [
+                *(f.data, f.variant, f.setting, f.victim, " ".join(map(str, f.seeds)), f.chance),
+                *(centre(f.clean), spread(f.clean), centre(f.protected), spread(f.protected)),
+                *(centre(f.selected), centre(f.peak)),
+                *("" if f.share is None else f.share, spread(f.shares) if f.share is not None else ""),
+                *(f.grade if f.setting in PROTECTED else "", centre(f.swap), f.failed),
+            ]
+        )
+    return buffer.getvalue()
