@@ -20,7 +20,12 @@ from experiments.tables import PLACES, rendered
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-OTHERS = ("loop_overhead_cpu.json", "data_cpu.json", "grid.json")  # benchmarks, and what a grid was asked
+OTHERS = (
+    "loop_overhead_cpu.json",
+    "data_cpu.json",
+    "protect_cpu.json",
+    "grid.json",
+)  # benchmarks, and what a grid was asked
 LAYERS = {"datamodules": 0, "victims": 1, "gan": 2, "baselines": 3, "callbacks": 3, "experiments": 4}
 
 
@@ -56,7 +61,18 @@ def test_program_commands_of_the_readme_work(
 
 def test_make_help_lists_every_target() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "train", "evaluate", "validate", "lint", "test", "test-all", "benchmark", "clean"):
+    for target in (
+        "setup",
+        "train",
+        "evaluate",
+        "validate",
+        "protect",
+        "lint",
+        "test",
+        "test-all",
+        "benchmark",
+        "clean",
+    ):
         assert re.search(rf"^  make {target} ", shown, re.M), target
 
 
