@@ -1,12 +1,14 @@
 # Every target that needs the environment makes it first; a second call skips what is done.
 PYTHON ?= python3
 DATA ?= digits
+INPUT ?= photos
+OUTPUT ?= $(INPUT)-protected
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare evaluate validate lint format test test-all benchmark tables clean
+.PHONY: help setup train compare evaluate validate protect lint format test test-all benchmark tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +36,9 @@ evaluate: setup ## retrain victims on a finished run: make evaluate ARGS="run=ru
 validate: setup ## check data, networks, disk and logger without training
 	@$(BIN)/confoundergan validate data=$(DATA) $(ARGS)
 
+protect: setup ## protect your photos: make protect INPUT=photos OUTPUT=photos-protected ARGS="generator=runs/..."
+	@$(BIN)/confoundergan protect 'source=$(INPUT)' 'dest=$(OUTPUT)' $(ARGS)
+
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,9 +54,10 @@ test: setup ## the tests that take under 10 minutes on two cores
 test-all: setup ## all tests, the slow ones too
 	$(BIN)/pytest -m ''
 
-benchmark: setup ## Lightning's loop beside a bare PyTorch loop; the data path beside bare Pillow and memory
+benchmark: setup ## Lightning's loop beside a bare PyTorch loop; the data path, and protecting, beside bare Pillow
 	@$(BIN)/python -m experiments.benchmarks.loop
 	@$(BIN)/python -m experiments.benchmarks.data
+	@$(BIN)/python -m experiments.benchmarks.protect
 
 tables: setup ## write README's tables from results/
 	@$(BIN)/python -m experiments.tables

@@ -73,11 +73,11 @@ def decode(data: bytes, form: Form) -> np.ndarray:
         image.load()
         if image.mode == "I" and image.format == "PPM":  # a 16-bit .pgm, which Pillow brings to 0–65535
             image = Image.fromarray(np.asarray(image).astype(np.uint16))
-        return fit(_plain(ImageOps.exif_transpose(image)), form)
+        return fit(plain(ImageOps.exif_transpose(image)), form)
     except BadImage:
         raise
     except Exception as error:  # Pillow raises a dozen kinds on damaged files; none of them may end a run
-        raise BadImage(_reason(error)) from error
+        raise BadImage(reason(error)) from error
 
 
 def read(path: Path, form: Form) -> np.ndarray:
@@ -127,8 +127,12 @@ def _resized(image: Image.Image, form: Form) -> Image.Image:
     return padded
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Any of Pillow's modes as L or RGB."""
+def plain(image: Image.Image) -> Image.Image:
+    """Any of Pillow's modes as L or RGB.
+
+    Raises:
+        BadImage: its pixels have 32 bits.
+    """
     if image.mode in ("L", "RGB"):
         if "transparency" not in image.info:
             return image
@@ -146,7 +150,8 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """An exception of Pillow's in a few words."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "cannot identify image file" in text:
         return "no image in a known format"

@@ -2,8 +2,10 @@
 
 import os
 import sys
+from typing import Any
 
-from experiments.config import Config, ConfigError, compose, help_text, near, to_yaml
+from experiments.config import Config, ConfigError, compose, help_text, near, settings, to_yaml
+from experiments.owner_config import OWNER_VERBS
 
 USAGE = """
 confoundergan VERB [key=value ...] [--help] [--print-config] [--version]
@@ -17,21 +19,28 @@ verbs:
   grid       compute a table of variants, data, victims      confoundergan grid grid=digits jobs=2
   report     write report.html of a finished run or grid     confoundergan report run=runs/grids/digits
   validate   check data, networks, disk, logger; no training confoundergan validate data=npz data.path=photos.npz
+
+for owners of photos (each with --help of its own):
+  protect    protect all photos of a folder, no labels       confoundergan protect photos safe generator=runs/…
+  verify     check such a folder                             confoundergan verify safe source=photos
+  inspect    one photo: before, after, noise, numbers        confoundergan inspect photo.jpg generator=runs/…
 """
-VERBS = ("train", "evaluate", "validate", "grid", "report")
+VERBS = ("train", "evaluate", "validate", "grid", "report", *OWNER_VERBS)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one verb; returns the exit code.
 
-    0: done. 2: the request cannot be carried out, and one line a fault says why. 130 and 143: stopped by Ctrl-C and
-    SIGTERM. Anything else is a defect of this program and shows its traceback.
+    0: done. 1: done, but something is wrong or was left out, which is shown. 2: the request cannot be carried out, and
+    one line a fault says why. 130 and 143: stopped by Ctrl-C and SIGTERM. Anything else is a defect of this program and
+    shows its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     flags = {argument for argument in arguments if argument.startswith("-")}
     words = [argument for argument in arguments if not argument.startswith("-")]
     if flags & {"--help", "-h"} or not arguments:
-        print(help_text(USAGE))
+        schema = OWNER_VERBS[words[0]][0] if words and words[0] in OWNER_VERBS else Config
+        print(help_text(USAGE, schema))
         return 0
     if "--version" in flags:
         from importlib.metadata import version
@@ -49,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         verb, given = words[0], words[1:]
         try:
             # an existing run brings its own configuration, so arguments are checked against that one there
-            config, sources = compose(given)
+            config: Any
+            config, sources = settings(*OWNER_VERBS[verb], given) if verb in OWNER_VERBS else compose(given)
         except ConfigError as error:
             raise ConfigError(faults + error.faults) from error
         if faults:
@@ -64,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _run(verb: str, config: Config, given: list[str]) -> int:
+def _run(verb: str, config: Any, given: list[str]) -> int:
     """Loads what the verb needs (torch and all) and runs it."""
     from callbacks.stopping import Stopped, stop_on_request
     from datamodules.config import DataError
@@ -89,6 +99,10 @@ def _run(verb: str, config: Config, given: list[str]) -> int:
                 from experiments.report import report
 
                 return report(config)
+            elif verb in OWNER_VERBS:
+                from experiments import protect
+
+                return getattr(protect, verb)(config)
             else:
                 from experiments.validate import validate
 
@@ -110,7 +124,7 @@ def _run(verb: str, config: Config, given: list[str]) -> int:
     return 0
 
 
-def _how_to_resume(config: Config) -> str:
-    """The command that goes on with the run."""
-    folder = os.environ.get("CONFOUNDERGAN_RUN_DIR") or config.resume
+def _how_to_resume(config: Any) -> str:
+    """The command that goes on with the run, or with the folder."""
+    folder = isinstance(config, Config) and (os.environ.get("CONFOUNDERGAN_RUN_DIR") or config.resume)
     return f"confoundergan train resume={folder}" if folder else "the same command"  # stopped before a run began

@@ -216,6 +216,43 @@ def compose(arguments: list[str], base: dict[str, Any] | None = None) -> tuple[C
     return config, sources
 
 
+def settings(schema: Any, places: tuple[str, ...], arguments: list[str]) -> tuple[Any, dict[str, str]]:
+    """The options of a verb that has its own few.
+
+    Args:
+        schema: a dataclass of options.
+        places: keys that words without a sign fill, in this order.
+        arguments: of the command line, without the verb.
+
+    Returns:
+        The options, and for every key the layer that set it.
+
+    Raises:
+        ConfigError: as ``compose``.
+    """
+    known, conf, free, faults = options(schema), OmegaConf.structured(schema), list(places), []
+    sources = dict.fromkeys(known, "default")
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
+        if not (sign and key):
+            if not free:
+                faults.append(f"{argument}: expected key=value; keys: {', '.join(known)}")
+                continue
+            key, value = free[0], argument
+        if key in free:
+            free.remove(key)
+        fault = _set(conf, known, key, value)
+        if fault is None:
+            sources[key] = "command line"
+        else:
+            faults.append(f"{key}: {fault}")
+    config = OmegaConf.to_object(conf)
+    faults += contradictions(config)
+    if faults:
+        raise ConfigError(faults)
+    return config, sources
+
+
 def _shipped(name: str) -> list[tuple[str, Any]]:
     tree = OmegaConf.to_container(OmegaConf.create((CONFIGS / name).read_text()))
     assert isinstance(tree, dict)
@@ -260,10 +297,10 @@ def contradictions(section: Any) -> list[str]:
     return found
 
 
-def to_yaml(config: Config, sources: dict[str, str] | None = None) -> str:
+def to_yaml(config: Any, sources: dict[str, str] | None = None) -> str:
     """The resolved configuration as YAML, with the layer that set each value as a comment if ``sources`` is given."""
     lines, section = [], ""
-    for key in options():
+    for key in options(type(config)):
         *path, leaf = key.split(".")
         if ".".join(path) != section:
             done = section.split(".") if section else []
@@ -280,11 +317,11 @@ def to_yaml(config: Config, sources: dict[str, str] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def help_text(usage: str) -> str:
+def help_text(usage: str, schema: Any = Config) -> str:
     """What ``--help`` prints: the usage, then every key with type, default, range and meaning, from the schema."""
     lines = [usage.strip(), ""]
     section = None
-    for key, item in options().items():
+    for key, item in options(schema).items():
         head = key.rpartition(".")[0]
         if head != section:
             section = head
@@ -293,5 +330,7 @@ def help_text(usage: str) -> str:
         default = "''" if default == "" else default
         bounds = f", {item.range}" if item.bounds else ""
         lines.append(f"  {key}={default}\n      {item.help} ({item.kind}{bounds})")
+    if schema is not Config:
+        return "\n".join(lines)
     lines.append(f"\ndata=<name>: {', '.join(names('data'))}.  experiment=<name>: {', '.join(names('experiment'))}.")
     return "\n".join(lines)

@@ -177,6 +177,25 @@ def methods() -> str:
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
 
+def protecting(result: dict[str, Any]) -> str:
+    """The sentences about the cost of protecting a folder."""
+    shares = ", ".join(f"{step} {100 * share:.0f} %" for step, share in result["shares"].items())
+    again = result["again_processor_seconds"]
+    note = f" ({result['note']})" if result["note"] else ""
+    return "\n".join(
+        [
+            f"* {result['images_per_processor_second']:.0f} photos for each second of one core "
+            f"({result['images']} of `{result['photos']}`, a generator of the default form), "
+            f"{result['ratio']:.2f} of bare decoding and encoding with the same settings, which makes "
+            f"{result['bare_images_per_processor_second']:.0f}.",
+            f"* Where the time goes: {shares}.",
+            f"* A second call, which finds and verifies everything: {1000 * again / result['images']:.1f} ms a photo.",
+            f"* On {result['environment']['device']}, {result['workers']} thread{note}; medians of "
+            f"{len(result['seconds']['ours'])} rounds in one run (`{result['command']}`).",
+        ]
+    )
+
+
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
@@ -193,6 +212,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         f"victims/defences.py, {stage}": partial(defences, stage) for stage in ("pixels", "set", "batch")
     },
     "docs/METHODS.md": {"baselines": methods},
+    "docs/PROTECT.md": {"results/protect_cpu.json": lambda: protecting(load("protect_cpu"))},
     "docs/METHOD.md": {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),
         "results/unet/digits_variants": digits_variants,

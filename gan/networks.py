@@ -111,21 +111,47 @@ class Generator(nn.Module):
     def noise(self, code: Tensor, images: Tensor) -> Tensor:
         """The noise n, float B×C×H×W in [-ε, ε], that a code (float B×K) gives images, float B×C×H×W in [0, 1]."""
         height, width = images.shape[-2:]
-        shares = (code.float() / self.temperature).softmax(1)
-        if self.root:
-            shares = shares.clamp_min(1e-12).sqrt()  # the root's slope at 0 is infinite
-        shares = shares * self.strength
-        # products and sums stay in float32 under bf16 too, whose steps near ε are coarse
-        one = (shares[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
+        shares = self._shares(code)
+        one = self._tile(shares)
         repeats = [-(-length // side) for length, side in zip((height, width), one.shape[-2:], strict=True)]
         pattern = one.repeat(1, 1, *repeats)[..., :height, :width]
         if self.tinted:
-            own = ((zone_means(images.float()) - self.usual)[:, None] * self.quiet).sum(2)
-            colours = (shares[..., None] * self.tints.flatten(1)).sum(1) - own / self.epsilon
-            masks = zones((height, width)).to(colours.device)
-            for colour, mask in zip(colours.chunk(ZONES, 1), masks, strict=True):
+            masks = zones((height, width)).to(one.device)
+            for colour, mask in zip(self._colours(shares, zone_means(images.float())).unbind(1), masks, strict=True):
                 pattern = pattern + colour[..., None, None] * mask
         return self.epsilon * torch.tanh(pattern)
+
+    def zone_tiles(self, code: Tensor, means: Tensor | None) -> Tensor:
+        """The noise of images of any size, as the tile that repeats over each zone of them (one zone without tints).
+
+        Args:
+            code: float B×K.
+            means: of ``zone_means``, float B×(ZONES·C) in [0, 1]; read with tints only.
+
+        Returns:
+            float B×Z×C×t×t in [-ε, ε]; a zone's pixel (y, x) has the noise at (y mod t, x mod t) of its tile.
+        """
+        shares = self._shares(code)
+        pattern = self._tile(shares)[:, None]
+        if self.tinted and means is not None:
+            pattern = pattern + self._colours(shares, means)[..., None, None]
+        return self.epsilon * torch.tanh(pattern)
+
+    def _shares(self, code: Tensor) -> Tensor:
+        """s_k · c_k, float32 B×K: products and sums stay in float32 under bf16 too, whose steps near ε are coarse."""
+        shares = (code.float() / self.temperature).softmax(1)
+        if self.root:
+            shares = shares.clamp_min(1e-12).sqrt()  # the root's slope at 0 is infinite
+        return shares * self.strength
+
+    def _tile(self, shares: Tensor) -> Tensor:
+        """The waves' tile before the bound, float B×C×t×t."""
+        return (shares[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
+
+    def _colours(self, shares: Tensor, means: Tensor) -> Tensor:
+        """Each zone's tint less the image's own before the bound, float B×ZONES×C, from zone means in [0, 1]."""
+        own = ((means - self.usual)[:, None] * self.quiet).sum(2)
+        return ((shares[..., None] * self.tints.flatten(1)).sum(1) - own / self.epsilon).unflatten(1, (ZONES, -1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Noise for images.

@@ -67,12 +67,13 @@ def frequencies(side: int) -> list[tuple[int, int]]:
     return sorted(found, key=lambda wave: (-(wave[0] ** 2 + wave[1] ** 2), wave))
 
 
-def zones(size: tuple[int, int]) -> Tensor:
-    """The middle (an ellipse) and the rim of an image, float ZONES×H×W of 0 and 1 that add up to 1.
+def zones(size: tuple[int, int], rows: slice = slice(None)) -> Tensor:
+    """The middle (an ellipse) and the rim of an image, or of rows of it: float ZONES×H×W of 0 and 1 that add up to 1.
 
     Flips leave them as they are, and crops of an eighth of the side nearly.
     """
     down, right = (torch.linspace(-1, 1, length) for length in size)
+    down = down[rows]
     middle = (down[:, None].square() + right.square() < MIDDLE**2).float()
     return torch.stack([middle, 1 - middle])
 

@@ -20,7 +20,12 @@ from experiments.tables import PLACES, rendered
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-OTHERS = ("loop_overhead_cpu.json", "data_cpu.json", "grid.json")  # benchmarks, and what a grid was asked
+OTHERS = (
+    "loop_overhead_cpu.json",
+    "data_cpu.json",
+    "protect_cpu.json",
+    "grid.json",
+)  # benchmarks, and what a grid was asked
 LAYERS = {"datamodules": 0, "victims": 1, "gan": 2, "baselines": 3, "callbacks": 3, "experiments": 4}
 
 
@@ -62,6 +67,7 @@ def test_make_help_lists_every_target() -> None:
         "compare",
         "evaluate",
         "validate",
+        "protect",
         "lint",
         "test",
         "test-all",

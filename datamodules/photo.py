@@ -1,0 +1,235 @@
+"""An owner's photo, whole: every pixel at its own size, transparency, and what describes it; written without loss.
+
+What becomes of what (``datamodules.decode`` is for training images, which are brought to one form; here all is kept):
+
+==================  =================================================================================================
+EXIF orientation    the pixels are turned upright and the tag is dropped, in XMP too
+EXIF, XMP           kept, written anew by Pillow; the small preview that EXIF may hold is dropped, an unprotected copy
+colour profile      kept where it fits the stored colours; that of a CMYK picture is not
+alpha               kept as it is, 8 bits
+palette, 1-bit      as RGB (transparent entries: alpha) and as gray
+CMYK, YCbCr, LAB    as RGB, by Pillow, without colour profiles
+16-bit gray         stays 16-bit
+16-bit colour       refused: Pillow would cut it to 8 bits
+several frames      refused; of a camera's MPO the first picture
+IPTC, comments      not kept, nor are PNG's texts and gamma
+==================  =================================================================================================
+"""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from datamodules.decode import FORMATS, BadImage, plain, reason
+
+Output = Literal["png", "webp"]
+Strip = Literal["none", "gps", "all"]
+ROWS = 256  # of a strip, where pictures are compared
+WEBP_SIDE = 16383
+ORIENTATION, GPS = 0x0112, 0x8825
+# of a TIFF, whose other tags say where its pixels lie: description, camera, resolution, software, date, artist,
+# copyright, and the blocks of EXIF and GPS
+TIFF_KEPT = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, GPS)
+
+
+@dataclass
+class Photo:
+    """A photo, upright.
+
+    Attributes:
+        pixels: uint8 or uint16, H×W×C, C = 1 or 3; 16 bits only with C = 1.
+        alpha: uint8 H×W, or None.
+        exif: a block of EXIF without orientation and preview; empty for none.
+        icc: colour profile; empty for none.
+        xmp: packet of XMP; empty for none.
+        lost: what the file had that is not kept, in a few words each.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    exif: bytes = b""
+    icc: bytes = b""
+    xmp: str = ""
+    lost: list[str] = field(default_factory=list)
+
+    @property
+    def bits(self) -> int:
+        """8 or 16, a pixel and channel."""
+        return 8 * self.pixels.dtype.itemsize
+
+    def image(self) -> Image.Image:
+        """The picture alone, as L, LA, RGB, RGBA or I;16."""
+        gray = self.pixels.shape[2] == 1
+        image = Image.fromarray(self.pixels[..., 0] if gray else self.pixels)
+        if self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha))
+        return image
+
+    def in_colour(self) -> "Photo":
+        """The same with three channels; the profile of a gray picture is not kept.
+
+        Raises:
+            BadImage: it has 16 bits, which Pillow can store for gray alone.
+        """
+        if self.pixels.shape[2] == 3:
+            return self
+        if self.bits == 16:
+            raise BadImage("16-bit gray, and the generator is for colour; use one that was trained on gray images")
+        lost = [*self.lost, *(["colour profile (of gray)"] if self.icc else [])]
+        return Photo(np.repeat(self.pixels, 3, 2), self.alpha, self.exif, b"", self.xmp, lost)
+
+
+def read_photo(data: bytes, strip: Strip = "none") -> Photo:
+    """A photo from a file's bytes.
+
+    Args:
+        data: of the file.
+        strip: ``gps`` leaves out where it was taken, ``all`` EXIF and XMP altogether.
+
+    Raises:
+        BadImage: empty, unreadable, of several frames, of a depth that would be lost, or above 179 megapixels.
+    """
+    if not data:
+        raise BadImage("empty file")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        frames = getattr(image, "n_frames", 1)
+        if image.format != "MPO" and frames > 1:
+            raise BadImage(f"{frames} frames; one expected")
+        if image.mode not in ("I", "F") and not image.mode.startswith("I;16") and _deep(image):
+            raise BadImage("16-bit colour or transparency, which would be cut to 8 bits; convert it to 8 bits first")
+        image.load()
+        if image.mode == "I" and image.format == "PPM":  # a 16-bit .pgm, which Pillow brings to 0–65535
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
+        return photo_of(image, strip)
+    except BadImage:
+        raise
+    except Exception as error:  # Pillow raises a dozen kinds on damaged files; none of them may end a run
+        raise BadImage(reason(error)) from error
+
+
+def pixels_in(data: bytes) -> int:
+    """Width times height as the file's head says; 0 where it says nothing."""
+    try:
+        width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
+        return width * height
+    except Exception:  # what is wrong is told by whoever reads it
+        return 0
+
+
+def photo_of(image: Image.Image, strip: Strip = "none") -> Photo:
+    """A photo from a loaded picture, which is turned upright in place.
+
+    Raises:
+        BadImage: its pixels have 32 bits.
+    """
+    exif, lost = b"", []
+    try:
+        tags = image.getexif()
+        ImageOps.exif_transpose(image, in_place=True)
+        tags.pop(ORIENTATION, None)
+        if strip == "gps":
+            tags.pop(GPS, None)
+        if image.format == "TIFF":
+            for tag in [tag for tag in tags if tag not in TIFF_KEPT]:
+                tags.pop(tag)
+        if len(tags) and strip != "all":
+            exif = tags.tobytes()
+    except Exception:  # a damaged block raises anything; the picture is as its pixels say then, as viewers show it
+        lost.append("EXIF (damaged)")
+    xmp = "" if strip == "all" else _xmp(image, lost)
+    if strip == "gps" and "gps" in xmp.lower():
+        lost.append("XMP (it tells a place)")
+        xmp = ""
+    icc = image.info.get("icc_profile") or b""
+    pixels, alpha = _pixels(image)
+    if icc and icc[16:20] != (b"GRAY" if pixels.shape[2] == 1 else b"RGB "):
+        lost.append("colour profile (of other colours than those stored)")
+        icc = b""
+    return Photo(pixels, alpha, exif, icc, xmp, lost)
+
+
+def _deep(image: Image.Image) -> bool:
+    """Whether a file that is not loaded yet stores 16 bits, which its mode does not show."""
+    layouts = [str(tile[3]) for tile in getattr(image, "tile", ())]
+    return any(";16" in layout for layout in layouts) or (image.format == "PPM" and "65535" in layouts[0])
+
+
+def _xmp(image: Image.Image, lost: list[str]) -> str:
+    found: Any = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+    if not found and image.format == "TIFF":
+        found = image.tag_v2.get(700) or b""  # type: ignore[attr-defined]
+    try:
+        return found if isinstance(found, str) else bytes(found).decode()
+    except (UnicodeDecodeError, TypeError, ValueError):
+        lost.append("XMP (damaged)")
+        return ""
+
+
+def _pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colours H×W×C and alpha H×W, both copies."""
+    if image.mode.startswith("I;16"):
+        if "transparency" in image.info:
+            raise BadImage("16-bit gray with a transparent level, which noise would move; convert it to 8 bits first")
+        return np.array(image).astype(np.uint16)[..., None], None
+    clear = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    if not clear:
+        image = plain(image)
+        return np.array(image).reshape(image.height, image.width, -1), None
+    both = image.convert("LA" if image.mode in ("L", "1", "LA", "La") else "RGBA")
+    stored = np.array(both)
+    return np.ascontiguousarray(stored[..., :-1]), stored[..., -1].copy()
+
+
+def save_photo(photo: Photo, file: IO[bytes], output: Output) -> None:
+    """Writes a photo without loss; the same photo gives the same bytes (with the same Pillow).
+
+    Raises:
+        BadImage: WebP cannot hold it.
+        OSError: the disk is full, or what else writing raises.
+    """
+    image, options = photo.image(), {}
+    if photo.exif:
+        options["exif"] = photo.exif
+    if photo.icc:
+        options["icc_profile"] = photo.icc
+    if output == "png":
+        texts = PngInfo()
+        if photo.xmp:
+            texts.add_itxt("XML:com.adobe.xmp", photo.xmp)
+        # the noise is as fine as pixels can hold: higher levels take several times as long and gain a few percent
+        image.save(file, "PNG", compress_level=1, pnginfo=texts, **options)
+        return
+    if photo.bits == 16:
+        raise BadImage("16-bit gray, and WebP holds 8 bits; use format=png")
+    if max(image.size) > WEBP_SIDE:
+        raise BadImage(f"{image.width}×{image.height} pixels, and WebP holds {WEBP_SIDE} a side; use format=png")
+    if photo.xmp:
+        options["xmp"] = photo.xmp.encode()
+    # exact: colours under transparent pixels stay too
+    image.save(file, "WEBP", lossless=True, exact=True, method=0, quality=0, **options)
+
+
+def stored_as(photo: Photo, path: Path) -> bool:
+    """Whether a file decodes to exactly that photo's pixels and alpha; compared in strips, to save memory."""
+    with Image.open(path) as image:
+        image.load()
+        height, width = photo.pixels.shape[:2]
+        if image.size != (width, height):
+            return False
+        for top in range(0, height, ROWS):
+            strip = image.crop((0, top, width, min(top + ROWS, height)))
+            rows = slice(top, top + ROWS)
+            pixels, alpha = _pixels(strip)
+            if alpha is None:  # WebP leaves out an alpha that is opaque everywhere
+                alpha = np.full(pixels.shape[:2], 255, np.uint8)
+            if not np.array_equal(pixels, np.broadcast_to(photo.pixels[rows], pixels.shape)):
+                return False
+            if photo.alpha is not None and not np.array_equal(alpha, photo.alpha[rows]):
+                return False
+    return True

@@ -1,0 +1,154 @@
+"""What protecting a folder costs, beside decoding and encoding the same files with the same settings and nothing else.
+
+::
+
+    python -m experiments.benchmarks.protect images=100 rounds=3 workers=1 root=../shared/data/imagenette_224_2500.zip
+
+The photos are the first of a folder or archive, or where there is none the embedded digits, scaled up to 224×224 JPEGs.
+The generator has the default form and is not trained, which does not change its cost. Seconds of the processor beside
+those of the clock: on a machine that does other work only the former can be compared.
+"""
+
+import hashlib
+import io
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from PIL import Image
+
+from datamodules.photo import read_photo, save_photo, stored_as
+from datamodules.tree import Tree
+from experiments.folder import environment, versions, write_json
+from experiments.protector import Protector
+from gan.config import GeneratorConfig
+from gan.native import add_noise, read_code, steps_of
+from gan.networks import build_generator
+from gan.protection import Card, save_generator
+
+SIDE, TRAINED = 224, (64, 64)
+
+
+def photos(folder: Path, count: int, root: Path) -> str:
+    """Fills a folder with JPEGs; returns where they come from."""
+    folder.mkdir()
+    if root.exists():
+        tree = Tree(root)
+        for number, raw in enumerate(tree.read(tree.images[:count])):
+            data = raw.read_bytes() if isinstance(raw, Path) else raw
+            assert isinstance(data, bytes)
+            (folder / f"{number:05d}.jpg").write_bytes(data)
+        return root.name
+    from sklearn.datasets import load_digits
+
+    for number, pixels in enumerate(load_digits().images[:count]):
+        image = Image.fromarray((pixels * 15).astype("uint8")).convert("RGB")
+        image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / f"{number:05d}.jpg", quality=90)
+    return "digits, scaled up"
+
+
+def bare(source: Path, dest: Path, workers: int) -> None:
+    """Decodes and encodes alone, with the settings of the copies."""
+    dest.mkdir()
+
+    def one(path: Path) -> None:
+        with Image.open(path) as image:
+            image.convert("RGB").save(dest / f"{path.stem}.png", compress_level=1)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(one, sorted(source.iterdir())))
+
+
+def stages(protector: Protector, source: Path, passing: Path) -> dict[str, float]:
+    """Seconds of the processor in each step of protecting, one photo after the other."""
+    spent = dict.fromkeys(("read and hash", "decode", "read the class", "add noise", "encode", "decode again"), 0.0)
+
+    def timed(name: str, step: Callable[..., Any], *arguments: Any) -> Any:
+        started = time.process_time()
+        result = step(*arguments)
+        spent[name] += time.process_time() - started
+        return result
+
+    net, channels, epsilon = protector.generator, protector.card.channels, protector.card.epsilon
+    for path in sorted(source.iterdir()):
+        data, buffer = timed("read and hash", path.read_bytes), io.BytesIO()
+        timed("read and hash", hashlib.sha256, data)
+        photo = timed("decode", read_photo, data).in_colour()
+        code = timed("read the class", read_code, net, photo, channels, protector.size)
+        steps = timed("add noise", steps_of, net, code, photo, channels, epsilon)
+        timed("add noise", add_noise, photo, steps)
+        timed("encode", save_photo, photo, buffer, "png")
+        timed("encode", passing.write_bytes, buffer.getvalue())
+        timed("decode again", stored_as, photo, passing)
+    return spent
+
+
+def measured(work: Callable[..., Any], *arguments: Any) -> tuple[float, float]:
+    """Seconds by the clock and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    work(*arguments)
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def main(arguments: list[str]) -> int:
+    """Measures, prints and writes the result."""
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    count, rounds, workers = (int(given.get(k, v)) for k, v in (("images", 100), ("rounds", 3), ("workers", 1)))
+    torch.set_num_threads(1)
+    pairs = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        origin = photos(folder / "photos", count, Path(given.get("root", "../shared/data/imagenette_224_2500.zip")))
+        options = GeneratorConfig()
+        net = build_generator(options, 3, 10, 8 / 255, TRAINED)
+        classes = [str(k) for k in range(10)]
+        card = Card(3, 8.0, asdict(options), "none", "", classes, 0, list(TRAINED), 0, 0, versions())
+        save_generator(folder / "generator.safetensors", net, card)
+        protector = Protector.load(folder / "generator.safetensors")
+        profile = stages(protector, folder / "photos", folder / "passing.png")  # warms up, too
+        source = folder / "photos"
+
+        def ours(turn: int) -> None:
+            protector.protect_folder(source, folder / f"ours{turn}", workers=workers)
+
+        for turn in range(rounds):
+            theirs = measured(bare, source, folder / f"bare{turn}", workers)
+            pairs.append((measured(ours, turn), theirs))
+        again = measured(ours, 0)
+    total = sum(profile.values())
+    result: dict[str, Any] = {
+        "benchmark": "protect",
+        "command": f"python -m experiments.benchmarks.protect images={count} rounds={rounds} workers={workers}",
+        "photos": origin,
+        "images": count,
+        "workers": workers,
+        "note": given.get("note", ""),
+        "images_per_second": count / median(own[0] for own, _ in pairs),
+        "images_per_processor_second": count / median(own[1] for own, _ in pairs),
+        "bare_images_per_processor_second": count / median(theirs[1] for _, theirs in pairs),
+        "ratio": median(theirs[1] / own[1] for own, theirs in pairs),
+        "seconds": {"ours": [own[0] for own, _ in pairs], "bare": [theirs[0] for _, theirs in pairs]},
+        "processor_seconds": {"ours": [own[1] for own, _ in pairs], "bare": [theirs[1] for _, theirs in pairs]},
+        "again_processor_seconds": again[1],
+        "shares": {step: seconds / total for step, seconds in profile.items()},
+        "milliseconds": {step: 1000 * seconds / count for step, seconds in profile.items()},
+        "environment": environment(),
+    }
+    path = Path("results") / "protect_cpu.json"
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, result)
+    print(json.dumps({k: result[k] for k in ("images_per_processor_second", "ratio", "milliseconds")}, indent=1))
+    print(f"written to {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
