@@ -72,30 +72,6 @@ def digits_variants() -> str:
     )
 
 
-def short_runs() -> str:
-    """A row a data set: short runs, as a first look."""
-    rows = [["data", "chance", "clean", "standard", "clean, part B", "fast", "PSNR, dB", "victims' epochs", "seconds"]]
-    for path in sorted((ROOT / "results" / "datasets").glob("*.json")):
-        results = json.loads(path.read_text())
-        scores = [
-            cell(results, (victim, "balanced_accuracy", "last"), 100)
-            for victim in ("clean", "standard", "clean_fast", "fast")
-        ]
-        epochs = results["config"]["victim"]["epochs"]
-        rows.append(
-            [
-                f"`{path.stem}`",
-                f"{100 * results['chance']:.0f}",
-                *scores,
-                cell(results, ("imperceptibility", "psnr"), 1),
-                str(epochs),
-                f"{results['mean']['seconds']['total']:.0f}",
-            ]
-        )
-    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
-
-
 def grid_table(name: str) -> str:
     """A committed grid's table and how to read it."""
     folder = ROOT / "results" / "grids" / name
@@ -199,8 +175,9 @@ def protecting(result: dict[str, Any]) -> str:
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
-        "results/cifar10_exact_6k_cpu.json": lambda: markdown(load("cifar10_exact_6k_cpu")),
-        "results/datasets": short_runs,
+        "results/grids/settings": lambda: grid_table("settings"),
+        "results/grids/rivals": lambda: grid_table("rivals"),
+        "results/grids/architectures": lambda: grid_table("architectures"),
         "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
         "datamodules": data_sets,
     },
@@ -217,6 +194,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),
         "results/unet/digits_variants": digits_variants,
         "results/trials/readers.jsonl": lambda: trials("readers"),
+        "results/grids/digits_readers": lambda: grid_table("digits_readers"),
         "results/grids/pilot": lambda: grid_table("pilot"),
         "results/grids/pilot_calibrated": lambda: grid_table("pilot_calibrated"),
         "results/grids/doubt": lambda: grid_table("doubt"),

@@ -131,7 +131,10 @@ def test_a_stopped_grid_does_not_wait_for_its_cells(tmp_path: Path) -> None:
     endless = {"endless": {"victim.epochs": 10**6}}
     path = written(tmp_path, variants={"class noise": SPEC["variants"]["class noise"]}, victims=endless)
     running = subprocess.Popen(
-        [sys.executable, "-m", "experiments", *arguments(tmp_path, path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "experiments", *arguments(tmp_path, path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     deadline = time.time() + 120
     while not list((tmp_path / "store").glob("*.json")) and time.time() < deadline:
