@@ -1,6 +1,7 @@
 """The command line: ``confoundergan VERB key=value …``, the same as ``python -m experiments VERB key=value …``."""
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -114,6 +115,9 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
         if is_main():
             print(f"{stop}; go on with: {_how_to_resume(config)}", file=sys.stderr)
         return 128 + stop.number
+    except BrokenPipeError:  # who read our output has gone ("… | head"): nothing to say, and nowhere to say it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         # a full disk or a folder that lost its permissions: files are whole or absent, so the run can go on later
         print(

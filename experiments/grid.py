@@ -185,7 +185,7 @@ def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
     """
     found: dict[str, Cell] = {}
     on = spec["measured_on"]
-    for seed, data_name, variant, victim in product(spec["seeds"], spec["data"], spec["variants"], spec["victims"]):
+    for data_name, variant, victim in product(spec["data"], spec["variants"], spec["victims"]):
         merged = _pairs(spec["data"][data_name]) | _pairs(spec["variants"][variant]) | _pairs(spec["victims"][victim])
         try:
             config, _ = compose([f"{key}={value}" for key, value in merged.items()])
@@ -194,9 +194,10 @@ def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
         except ConfigError as error:
             where = f"grid {name}: {data_name}, {variant}, {victim}"
             raise ConfigError([f"{where}: {fault}" for fault in error.faults]) from error
-        place = {"data": data_name, "variant": variant, "seed": seed}
-        for cell in _cells(config, _data(config), place, victim, spec["settings"], on):
-            found.setdefault(cell.key, cell)
+        for seed in spec["seeds"]:
+            place = {"data": data_name, "variant": variant, "seed": seed}
+            for cell in _cells(config, _data(config), place, victim, spec["settings"], on):
+                found.setdefault(cell.key, cell)
     return list(found.values())
 
 

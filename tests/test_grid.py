@@ -146,6 +146,18 @@ def test_a_stopped_grid_does_not_wait_for_its_cells(tmp_path: Path) -> None:
     assert "go on with: the same command" in shown
 
 
+def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
+    path = written(tmp_path, data={"long" * 500: SPEC["data"]["digits"]}, seeds=list(range(10)))  # more than a pipe holds
+    command = [sys.executable, "-m", "experiments", *arguments(tmp_path, path), "dry_run=true"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert running.stderr is not None
+    running.stdout.readline()
+    running.stdout.close()
+    assert running.stderr.read() == ""
+    assert running.wait() == 141
+
+
 def test_a_failing_cell_is_a_row_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     victims = {"probe": {"victim.arch": "linear"}, "too large": {"victim.arch": "inception_v3"}}  # for 16 pixels
     variants = {"class noise": SPEC["variants"]["class noise"]}
