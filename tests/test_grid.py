@@ -147,7 +147,9 @@ def test_a_stopped_grid_does_not_wait_for_its_cells(tmp_path: Path) -> None:
 
 
 def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
-    path = written(tmp_path, data={"long" * 500: SPEC["data"]["digits"]}, seeds=list(range(10)))  # more than a pipe holds
+    path = written(
+        tmp_path, data={"long" * 500: SPEC["data"]["digits"]}, seeds=list(range(10))
+    )  # more than a pipe holds
     command = [sys.executable, "-m", "experiments", *arguments(tmp_path, path), "dry_run=true"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert running.stdout is not None
