@@ -187,7 +187,8 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     },
     "docs/DEFENCES.md": {
         f"victims/defences.py, {stage}": partial(defences, stage) for stage in ("pixels", "set", "batch")
-    },
+    }
+    | {"results/grids/defences": lambda: grid_table("defences")},
     "docs/METHODS.md": {"baselines": methods},
     "docs/PROTECT.md": {"results/protect_cpu.json": lambda: protecting(load("protect_cpu"))},
     "docs/METHOD.md": {
