@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.config import HypoConfig
-from baselines.noise import NoiseByImage, protect_by_image
+from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
 from datamodules.augment import own_randomness
 from datamodules.images import ImageSet
-from datamodules.protected import Norm, Passes
+from datamodules.protected import Passes
 
 
-class Hypocritical:
+class Hypocritical(CraftedByImage):
     """Tao et al., "Better Safe Than Sorry: Preventing Delusive Adversaries with Adversarial Training", NeurIPS 2021.
 
     Against a classifier f trained on the clean images, in evaluation mode, the noise of every image minimises
@@ -34,12 +34,10 @@ class Hypocritical:
     """
 
     name = "hypo"
-    norm: Norm = "linf"
-    label_free = False
 
     def __init__(self, options: HypoConfig, epsilon: float) -> None:
-        self.options, self.epsilon, self.passes = options, epsilon, Passes()
-        self.own: NoiseByImage | None = None
+        super().__init__(epsilon)
+        self.options = options
 
     def fit(
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
@@ -63,12 +61,3 @@ class Hypocritical:
         both = options.surrogate.epochs + options.steps
         self.passes = Passes(both, both)
         self.own = NoiseByImage(train.images, noise)
-
-    def protect(self, images: ImageSet) -> Tensor:
-        """Protected images, uint8 N×C×H×W.
-
-        Raises:
-            DataError: any image that it was not fitted on.
-            RuntimeError: not fitted.
-        """
-        return protect_by_image(self.name, self.own, images, self.epsilon, "fit on it too")

@@ -8,6 +8,7 @@ from torch import Tensor
 from datamodules.augment import draws
 from datamodules.config import DataError
 from datamodules.images import ImageSet
+from datamodules.protected import Norm, Passes
 from gan.protection import quantise
 
 
@@ -102,6 +103,34 @@ class NoiseByImage:
     def __init__(self, images: Tensor, noise: Tensor) -> None:
         self.noise = noise.cpu()
         self.rows = {key: row for row, key in reversed(list(enumerate(pixel_hashes(images))))}
+
+
+class CraftedByImage:
+    """What methods share that craft noise within ε for the very images they are fitted on, and for no others.
+
+    Args:
+        epsilon: L∞ bound in grey levels.
+
+    Attributes:
+        own: the images' noise, set by ``fit``.
+    """
+
+    name: str
+    norm: Norm = "linf"
+    label_free = False
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon, self.passes = epsilon, Passes()
+        self.own: NoiseByImage | None = None
+
+    def protect(self, images: ImageSet) -> Tensor:
+        """Protected images, uint8 N×C×H×W.
+
+        Raises:
+            DataError: any image that it was not fitted on.
+            RuntimeError: not fitted.
+        """
+        return protect_by_image(self.name, self.own, images, self.epsilon, "fit on it too")
 
 
 def protect_by_image(name: str, fitted: NoiseByImage | None, images: ImageSet, epsilon: float, remedy: str) -> Tensor:

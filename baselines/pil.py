@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import PilConfig, SurrogateConfig
-from baselines.noise import NoiseByImage, protect_by_image
+from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
 from datamodules.augment import own_randomness
 from datamodules.images import ImageSet
-from datamodules.protected import Norm, Passes
+from datamodules.protected import Passes
 
 
-class Linearising:
+class Linearising(CraftedByImage):
     """Liu et al., "Perturbation-Induced Linearization: Constructing Unlearnable Data with Solely Linear Classifiers",
     ICLR 2026 (arXiv 2601.19967).
 
@@ -44,12 +44,10 @@ class Linearising:
     """
 
     name = "pil"
-    norm: Norm = "linf"
-    label_free = False
 
     def __init__(self, options: PilConfig, epsilon: float) -> None:
-        self.options, self.epsilon, self.passes = options, epsilon, Passes()
-        self.own: NoiseByImage | None = None
+        super().__init__(epsilon)
+        self.options = options
 
     def fit(
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
@@ -75,15 +73,6 @@ class Linearising:
         both = options.epochs + 2 * options.steps  # a step looks at the image and at the noise alone
         self.passes = Passes(both, both)
         self.own = NoiseByImage(train.images, noise)
-
-    def protect(self, images: ImageSet) -> Tensor:
-        """Protected images, uint8 N×C×H×W.
-
-        Raises:
-            DataError: any image that it was not fitted on.
-            RuntimeError: not fitted.
-        """
-        return protect_by_image(self.name, self.own, images, self.epsilon, "fit on it too")
 
 
 def linear_classifier(

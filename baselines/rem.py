@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import RemConfig
-from baselines.noise import NoiseByImage, protect_by_image
+from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import signed_steps
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Norm, Passes
+from datamodules.protected import Passes
 from victims.classifier import build_classifier
 
 
-class RobustErrorMinimising:
+class RobustErrorMinimising(CraftedByImage):
     """Fu et al., "Robust Unlearnable Examples: Protecting Data Against Adversarial Learning", ICLR 2022 (2203.14533).
 
     Noise δ, an adversary ρ within, and transformations t of the distribution T:
@@ -44,12 +44,10 @@ class RobustErrorMinimising:
     """
 
     name = "rem"
-    norm: Norm = "linf"
-    label_free = False
 
     def __init__(self, options: RemConfig, epsilon: float) -> None:
-        self.options, self.epsilon, self.passes = options, epsilon, Passes()
-        self.own: NoiseByImage | None = None
+        super().__init__(epsilon)
+        self.options = options
 
     def fit(
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
@@ -95,15 +93,6 @@ class RobustErrorMinimising:
                 progress((options.iterations + number + 1) / work)
         self.passes = Passes(crafting.seen / len(train), crafting.seen / len(train))
         self.own = NoiseByImage(train.images, torch.cat(made))
-
-    def protect(self, images: ImageSet) -> Tensor:
-        """Protected images, uint8 N×C×H×W.
-
-        Raises:
-            DataError: any image that it was not fitted on.
-            RuntimeError: not fitted.
-        """
-        return protect_by_image(self.name, self.own, images, self.epsilon, "fit on it too")
 
 
 class Robust:

@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.config import TapConfig
-from baselines.noise import NoiseByImage, protect_by_image
+from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Norm, Passes
+from datamodules.protected import Passes
 
 
-class Targeted:
+class Targeted(CraftedByImage):
     """Fowl et al., "Adversarial Examples Make Strong Poisons", NeurIPS 2021 (arXiv 2106.10807).
 
     Against a classifier f trained on the clean images, in evaluation mode, the noise of every image minimises, from
@@ -42,13 +42,11 @@ class Targeted:
     """
 
     name = "tap"
-    norm: Norm = "linf"
-    label_free = False
 
     def __init__(self, options: TapConfig, epsilon: float) -> None:
-        self.options, self.epsilon, self.passes = options, epsilon, Passes()
+        super().__init__(epsilon)
+        self.options = options
         self.losses: list[float] = []
-        self.own: NoiseByImage | None = None
 
     def fit(
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
@@ -102,15 +100,6 @@ class Targeted:
         self.passes = Passes(both + options.restarts, both)
         assert best is not None
         self.own = NoiseByImage(train.images, best[1])
-
-    def protect(self, images: ImageSet) -> Tensor:
-        """Protected images, uint8 N×C×H×W.
-
-        Raises:
-            DataError: any image that it was not fitted on.
-            RuntimeError: not fitted.
-        """
-        return protect_by_image(self.name, self.own, images, self.epsilon, "fit on it too")
 
 
 def targets(labels: Tensor, classes: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from callbacks.imperceptibility import Imperceptibility
 from datamodules.images import ImageSet
-from datamodules.protected import write_atomic
+from datamodules.protected import change_sizes, write_atomic
 
 CELL, HEAD, SIDE, GAP, COLUMNS = 72, 20, 92, 4, 10
 PICTURES = "pictures"  # their folder in a run's, or a stored protection's
@@ -69,8 +69,9 @@ class PictureGrid:
 def save_sheets(
     folder: Path, setting: str, class_names: tuple[str, ...], epsilon: float, clean: ImageSet, stored: ImageSet
 ) -> None:
-    """Writes a setting's SHEETS."""
-    grid = PictureGrid(class_names, epsilon)
+    """Writes a setting's SHEETS; the noise is amplified by ε, or by its largest change where a method goes beyond."""
+    largest = change_sizes(clean.images, stored.images, "linf").max().item()
+    grid = PictureGrid(class_names, max(epsilon, largest))
     for name, draw in zip(SHEETS, (grid.run, grid.worst), strict=True):
         save_picture(draw(clean, stored), folder / name.format(setting))
 

@@ -17,6 +17,8 @@ Colour profiles are ignored, as every training pipeline does.
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,23 +63,45 @@ def decode(data: bytes, form: Form) -> np.ndarray:
     Raises:
         BadImage: empty, unreadable, of several frames, or above Pillow's limit of 179 megapixels.
     """
-    if not data:
-        raise BadImage("empty file")
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        frames = getattr(image, "n_frames", 1)
-        if image.format != "MPO" and frames > 1:
-            raise BadImage(f"{frames} frames; one expected")
+    with bad_images():
+        image = opened(data)
         if form.size:
             image.draft(None, (2 * form.size, 2 * form.size))
-        image.load()
-        if image.mode == "I" and image.format == "PPM":  # a 16-bit .pgm, which Pillow brings to 0–65535
-            image = Image.fromarray(np.asarray(image).astype(np.uint16))
-        return fit(plain(ImageOps.exif_transpose(image)), form)
+        return fit(plain(ImageOps.exif_transpose(loaded(image))), form)
+
+
+@contextmanager
+def bad_images() -> Iterator[None]:
+    """Whatever Pillow raises inside on a damaged file, as BadImage: a dozen kinds, none of which may end a run."""
+    try:
+        yield
     except BadImage:
         raise
-    except Exception as error:  # Pillow raises a dozen kinds on damaged files; none of them may end a run
-        raise BadImage(reason(error)) from error
+    except Exception as error:
+        raise BadImage(_reason(error)) from error
+
+
+def opened(data: bytes) -> Image.Image:
+    """An image whose pixels are not decoded yet.
+
+    Raises:
+        BadImage: empty, or of several frames (of a camera's MPO the first counts). Else what Pillow raises.
+    """
+    if not data:
+        raise BadImage("empty file")
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    frames = getattr(image, "n_frames", 1)
+    if image.format != "MPO" and frames > 1:
+        raise BadImage(f"{frames} frames; one expected")
+    return image
+
+
+def loaded(image: Image.Image) -> Image.Image:
+    """The same with its pixels decoded, in a mode of as many bits as the file has."""
+    image.load()
+    if image.mode == "I" and image.format == "PPM":  # a 16-bit .pgm, which Pillow brings to 0–65535
+        return Image.fromarray(np.asarray(image).astype(np.uint16))
+    return image
 
 
 def read(path: Path, form: Form) -> np.ndarray:
@@ -150,7 +174,7 @@ def plain(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """An exception of Pillow's in a few words."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "cannot identify image file" in text:

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from datamodules.decode import FORMATS, BadImage, plain, reason
+from datamodules.decode import FORMATS, BadImage, bad_images, loaded, opened, plain
 
 Output = Literal["png", "webp"]
 Strip = Literal["none", "gps", "all"]
@@ -94,23 +94,11 @@ def read_photo(data: bytes, strip: Strip = "none") -> Photo:
     Raises:
         BadImage: empty, unreadable, of several frames, of a depth that would be lost, or above 179 megapixels.
     """
-    if not data:
-        raise BadImage("empty file")
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        frames = getattr(image, "n_frames", 1)
-        if image.format != "MPO" and frames > 1:
-            raise BadImage(f"{frames} frames; one expected")
+    with bad_images():
+        image = opened(data)
         if image.mode not in ("I", "F") and not image.mode.startswith("I;16") and _deep(image):
             raise BadImage("16-bit colour or transparency, which would be cut to 8 bits; convert it to 8 bits first")
-        image.load()
-        if image.mode == "I" and image.format == "PPM":  # a 16-bit .pgm, which Pillow brings to 0–65535
-            image = Image.fromarray(np.asarray(image).astype(np.uint16))
-        return photo_of(image, strip)
-    except BadImage:
-        raise
-    except Exception as error:  # Pillow raises a dozen kinds on damaged files; none of them may end a run
-        raise BadImage(reason(error)) from error
+        return photo_of(loaded(image), strip)
 
 
 def pixels_in(data: bytes) -> int:

@@ -1,6 +1,5 @@
 """After training: export, measuring, retraining victims, results. Also the verb ``evaluate``."""
 
-import os
 import time
 from dataclasses import asdict
 from functools import partial
@@ -9,9 +8,7 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from baselines.registry import make_protection
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
 from callbacks.export import SETTINGS, describe_part, read_named
 from callbacks.imperceptibility import Imperceptibility
@@ -24,7 +21,8 @@ from datamodules.protected import ProtectedDataset
 from experiments import results
 from experiments.config import OURS, Config, ConfigError, compose
 from experiments.data import make_data
-from experiments.folder import RunError, describe, is_main, newest, say, write_json
+from experiments.folder import RunError, describe, is_main, newest, progress_bar, say, write_json
+from experiments.methods import linf_bound
 from gan.protection import GeneratorFileError, load_generator
 from victims.classifier import check_arch
 from victims.train import train_victim
@@ -64,9 +62,7 @@ def evaluate_seed(
         for setting in stored:
             measured[setting] = Imperceptibility().run(clean[setting], stored[setting])
         for setting in stored:
-            # methods that are not bounded in L∞: by what was measured
-            largest = max(config.gan.epsilon, 255 * measured[setting]["linf"])
-            save_sheets(out / PICTURES, setting, data.class_names, largest, clean[setting], stored[setting])
+            save_sheets(out / PICTURES, setting, data.class_names, config.gan.epsilon, clean[setting], stored[setting])
         seconds = seconds | {"measuring": time.perf_counter() - clock}
 
     recipe, test, classes = config.victim.resolved(), data.parts["test"], data.classes
@@ -143,9 +139,7 @@ def named_right(run: Path, data: ImageDataModule) -> dict[str, float] | None:
 
 def summed_up(config: Config, data: ImageDataModule, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """The content of results.json from the seeds' entries."""
-    ours = config.method == OURS or make_protection(config.method, config.baselines, config.gan.epsilon).norm == "linf"
-    epsilon = config.gan.epsilon if ours else None
-    return results.assemble(entries, epsilon, 1 / data.classes, data.majority, asdict(config))
+    return results.assemble(entries, linf_bound(config), 1 / data.classes, data.majority, asdict(config))
 
 
 def finish(config: Config, data: ImageDataModule, entries: list[dict[str, Any]], out: Path) -> dict[str, Any]:
@@ -221,15 +215,3 @@ def reopen(run: Path, arguments: list[str], allowed: tuple[str, ...], rule: str)
 
 def _joined(parts: dict[str, ImageSet]) -> ImageSet:
     return ImageSet(torch.cat([p.images for p in parts.values()]), torch.cat([p.labels for p in parts.values()]))
-
-
-def progress_bar() -> Progress:
-    """Bars of what takes long, on the main process."""
-    quiet = not is_main() or bool(os.environ.get("CONFOUNDERGAN_QUIET"))
-    return Progress(
-        TextColumn("{task.description:24}"),
-        BarColumn(),
-        "{task.completed}/{task.total}",
-        TimeElapsedColumn(),
-        disable=quiet,
-    )

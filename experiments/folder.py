@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
 from datamodules.protected import write_atomic
 from experiments.config import Config, to_yaml
 
@@ -124,6 +126,18 @@ def _git() -> dict[str, Any] | None:
 def is_main() -> bool:
     """Whether this process speaks and writes for all."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def progress_bar() -> Progress:
+    """Bars of what takes long, on the main process."""
+    quiet = not is_main() or bool(os.environ.get("CONFOUNDERGAN_QUIET"))
+    return Progress(
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        "{task.completed}/{task.total}",
+        TimeElapsedColumn(),
+        disable=quiet,
+    )
 
 
 def say(text: str) -> None:

@@ -53,7 +53,7 @@ from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leav
 from experiments.data import make_data
 from experiments.evaluate import named_right, settings_of, stored_set
 from experiments.folder import environment, say, write_json
-from experiments.methods import protect_seed
+from experiments.methods import linf_bound, protect_seed
 from experiments.train import check_classifiers, quieten
 from victims.config import Recipe
 from victims.defences import operations, passes
@@ -411,7 +411,7 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
         "stages": json.loads((folder / MADE).read_text()),
         "passes": json.loads((folder / PASSES).read_text()) if (folder / PASSES).exists() else None,
         "images": len(data.parts["train"]),
-        "epsilon": cell.config.gan.epsilon,
+        "epsilon": linf_bound(cell.config),
         "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},
         "named": named_right(folder, data),
         "noise_only": probes,

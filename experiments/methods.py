@@ -20,8 +20,7 @@ from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
 from datamodules.protected import MANIFEST, About, Passes, write_protected
 from experiments.config import OURS, Config
-from experiments.evaluate import progress_bar
-from experiments.folder import RunError, is_main, say, versions
+from experiments.folder import RunError, is_main, progress_bar, say, versions
 from experiments.logs import make_loggers
 from gan.module import ConfounderGAN
 from gan.protection import Card, TrainedGenerator
@@ -55,6 +54,13 @@ def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int)
         DataError, RunError: as their messages say.
     """
     return (_confoundergan if config.method == OURS else _baseline)(config, data, folder, seed)
+
+
+def linf_bound(config: Config) -> float | None:
+    """The method's L∞ bound in grey levels; None where it is bounded otherwise or not at all."""
+    epsilon = config.gan.epsilon
+    ours = config.method == OURS or make_protection(config.method, config.baselines, epsilon).norm == "linf"
+    return epsilon if ours else None
 
 
 def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:

@@ -338,7 +338,7 @@ def protections(asked: Asked) -> Table:
                 victims = select(
                     [r for r in asked.rows if "victim" in r["place"]], data=data, variant=variant, setting=setting
                 )
-                bounds = sorted({r["epsilon"] for r in own if "epsilon" in r})
+                bounds = sorted({r["epsilon"] for r in own if r.get("epsilon") is not None})
                 rows.append(
                     [
                         *(data, variant, setting, ", ".join(f"{b:g}/255" for b in bounds) or "–"),

@@ -23,14 +23,17 @@ from victims.defences import DEFENCES, example
 ROOT = Path(__file__).parents[1]
 
 
+def as_table(rows: list[list[str]]) -> str:
+    """Rows of cells, the head first, as Markdown."""
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
 def markdown(results: dict[str, Any]) -> str:
     """A run's table and the facts below it."""
-    head, *rows = table(results)
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
     where = results["environment"]
     device = f"{where['device']}, {where['cpus']} cores, PyTorch {where['versions']['torch']}"
-    return "\n".join([*lines, "", " ".join(facts(results)) + f" On: {device}."])
+    return "\n".join([as_table(table(results)), "", " ".join(facts(results)) + f" On: {device}."])
 
 
 def overhead(result: dict[str, Any]) -> str:
@@ -55,8 +58,7 @@ def variants(reference: dict[str, Any], others: list[dict[str, Any]]) -> str:
         psnr = cell(results, ("imperceptibility", "psnr"), 1)
         seeds = ", ".join(str(entry["seed"]) for entry in results["seeds"])
         rows.append([", ".join(changed) or "nothing: the defaults", seeds, *scores, psnr])
-    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+    return as_table(rows)
 
 
 def load(name: str) -> Any:
@@ -82,10 +84,9 @@ def grid_table(name: str) -> str:
 def trials(name: str) -> str:
     """A row a trial: what was changed, and the victim's balanced accuracy at the last epoch."""
     rows = [json.loads(line) for line in (ROOT / "results" / "trials" / f"{name}.jsonl").read_text().splitlines()]
-    lines = ["| data | setting | what | victim, balanced accuracy in % | epochs |", "|---|---|---|---|---|"]
-    return "\n".join(
-        [*lines, *(f"| `{r['data']}` | {r['setting']} | {r['what']} | {r['bal']:.1f} | {r['epochs']} |" for r in rows)]
-    )
+    head = ["data", "setting", "what", "victim, balanced accuracy in %", "epochs"]
+    body = [[f"`{r['data']}`", r["setting"], r["what"], f"{r['bal']:.1f}", str(r["epochs"])] for r in rows]
+    return as_table([head, *body])
 
 
 def data_sets() -> str:
@@ -97,8 +98,7 @@ def data_sets() -> str:
         rows.append(
             [f"`{name}`", title, str(facts.classes or "yours"), facts.images, facts.size, facts.licence, facts.todo]
         )
-    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+    return as_table(rows)
 
 
 def citations() -> str:
@@ -114,8 +114,7 @@ def defences(stage: str) -> str:
         for name, defence in DEFENCES.items()
         if defence.stage == stage
     ]
-    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+    return as_table(rows)
 
 
 def data_path(result: dict[str, Any]) -> str:
@@ -149,8 +148,7 @@ def methods() -> str:
     for row in [ours, *facts_of_baselines()]:
         labels = "yes" if row.labels else "no"
         rows.append([f"`{row.method}`", row.title, row.paper, row.norm, labels, row.images, row.cost])
-    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+    return as_table(rows)
 
 
 def protecting(result: dict[str, Any]) -> str:

@@ -18,8 +18,10 @@ from PIL import Image
 from callbacks.pictures import PictureGrid, save_sheets
 from datamodules.images import ImageSet
 from experiments.cli import main
+from experiments.config import compose
 from experiments.figures import curves, share_map
 from experiments.grid import cells_of, draw, run_cell, save_rows
+from experiments.methods import linf_bound
 from experiments.page import Verdict, to_markdown
 from experiments.report import Asked, asked_of_grid, asked_of_run, document, write
 from experiments.verdicts import Finding, failed, findings, grade, missing, to_csv, verdicts
@@ -325,6 +327,34 @@ def test_every_committed_run_can_be_reported(path: Path, tmp_path: Path) -> None
         assert f"{100 * shown:.1f}" in text
     assert not failed(asked.rows)
     assert not missing(asked.spec, asked.rows)
+
+
+def test_a_method_without_a_bound_of_the_largest_change_has_a_report(tmp_path: Path) -> None:
+    """CUDA moves pixels as far as it likes: results.json has no ε for it, and grids' rows have none."""
+    results = json.loads((ROOT / "results" / "digits_3seeds_cpu.json").read_text()) | {"epsilon": None}
+    asked = asked_of_run(tmp_path, results)
+    text = to_markdown(list(document(asked, findings(asked.spec, asked.rows), {})))
+    line = next(line for line in text.splitlines() if "| standard |" in line and "/255 |" in line)
+    assert "| standard | – |" in line  # no bound; the largest change is measured all the same
+    config, _ = compose(["method=cuda"])
+    assert linf_bound(config) is None
+    assert linf_bound(compose([])[0]) == linf_bound(compose(["method=emn"])[0]) == 8
+
+
+def test_noise_beyond_the_bound_is_amplified_by_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_with: list[float] = []
+
+    class Spied(PictureGrid):
+        def __init__(self, class_names: tuple[str, ...], epsilon: float) -> None:
+            made_with.append(epsilon)
+            super().__init__(class_names, epsilon)
+
+    monkeypatch.setattr("callbacks.pictures.PictureGrid", Spied)
+    clean, near = images()  # changes up to 11
+    far = ImageSet((clean.images.short() + 100).to(torch.uint8), clean.labels)
+    for stored in (near, far):
+        save_sheets(tmp_path, "standard", ("here",), 16.0, clean, stored)
+    assert made_with == [16.0, 100.0]
 
 
 def test_a_folder_without_results_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
