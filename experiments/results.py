@@ -141,5 +141,4 @@ def write(folder: Path, results: dict[str, Any]) -> None:
     console.print(shown)
     for fact in facts(results):
         console.print(fact)
-    kept = "report.html, summary.md, results.json, pictures/, protected/, generator.safetensors"
-    console.print(f"Everything is in {folder}: {kept}.")
+    console.print(f"Everything is in {folder}; start with report.html.")
