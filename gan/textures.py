@@ -1,8 +1,13 @@
-"""The classes' patterns: waves near the finest that pixels can hold, or tints of the middle and of the rim.
+"""The classes' patterns: waves of some three pixels, or tints of the middle and of the rim.
 
 Why waves and no learned tiles: a victim that crops at random meets a texture in every phase, so all that a filter and a
-mean can read of it is the energy in a narrow band, best where pictures have least: near the Nyquist frequency. A clean
-picture has no such energy, which a victim takes for one of the classes, whatever the picture shows.
+mean can read of it is the energy in a narrow band, where pictures have little. A clean picture has no such energy, which
+a victim takes for one of the classes, whatever the picture shows.
+
+Why three pixels: strides and pools halve. A wave of two or four pixels meets them in step: under a stem of stride 2 it
+is flat, or gone, by its phase, and a VGG or a stem with a stride learns the picture first. Three pixels never fall in
+step with a power of two. Signs of such a wave (+ - +) also have a mean of a third, which is read as a tint is. Waves
+whose red and green differ come first: pictures, and JPEG more than they, have next to none (docs/METHOD.md).
 
 Why tints: the mean response of a fresh network's filters moves with a tint itself, but with the square of a wave, so a
 tint is read within the first batches. It is never read as surely, since pictures have tints of their own; hence only
@@ -16,10 +21,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-LOWEST = 3 / 8  # cycles a pixel along one axis; 1/2 is the Nyquist frequency
-COLOURS = {1: ((1,),), 3: ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1))}  # a common sign is a shift by half a period
+THIRD = 1 / 3  # cycles a pixel of the wave that is taken first
+BAND = (0.2, 0.45)  # cycles a pixel of those that more classes take
+# Least like a picture's grey first. The opposite signs would be taken for a shift, but for the mean.
+COLOURS = {1: ((1,),), 3: ((1, -1, 1), (-1, 1, 1), (1, 1, -1), (1, 1, 1))}
 PHASE = 0.6  # radians; no pixel then falls on a zero of a wave
-LARGEST = 64  # pixels a side of a tile
+LARGEST = 63  # pixels a side of a tile
 ZONES = 2  # the middle and the rim, of about equal areas
 MIDDLE = 0.8  # radius of the middle, in halves of the sides
 QUIET = 5.0  # grey levels (standard deviation) of zone means that the noise can level out within its bound
@@ -29,8 +36,8 @@ ROUNDING = 4.0  # grey levels squared added to the variance of a zone's mean, so
 def textures(classes: int, channels: int) -> Tensor:
     """One tile a class, of the smallest size that holds as many different ones.
 
-    Tiles of 2×2 pixels hold 3 waves (stripes of two directions and the chequerboard), hence 12 textures in colour; 4×4
-    hold 5, 8×8 16, 16×16 45, 32×32 145 waves.
+    Tiles of 3×3 pixels hold 3 waves (stripes of two directions and their product), hence 12 textures in colour; 9×9
+    hold 15, 15×15 24, 21×21 35 waves.
 
     Args:
         classes: number of classes K.
@@ -40,31 +47,32 @@ def textures(classes: int, channels: int) -> Tensor:
         float K×C×t×t of -1 and 1.
 
     Raises:
-        ValueError: there are not so many different tiles of 64×64.
+        ValueError: there are not so many different tiles of 63×63.
     """
     colours = torch.tensor(COLOURS[channels], dtype=torch.float32)
-    side = 2
+    side = 3
     while len(frequencies(side)) * len(colours) < classes:
-        side *= 2
+        side += 6
         if side > LARGEST:
             raise ValueError(f"{classes} classes are more than there are textures for images of {channels} channels")
     places = torch.arange(side)
     waves = [
-        torch.cos(2 * math.pi * (down * places[:, None] + right * places) / side + PHASE).sign()
-        for down, right in frequencies(side)
+        torch.outer(*((torch.cos(2 * math.pi * cycles * places / side + PHASE).sign()) for cycles in wave))
+        for wave in frequencies(side)
     ]
     tiles = [colour[:, None, None] * wave for colour in colours for wave in waves]
     return torch.stack(tiles[:classes])
 
 
 def frequencies(side: int) -> list[tuple[int, int]]:
-    """Cycles a tile, down and right, of the waves in tiles of ``side`` pixels, the finest first.
+    """Cycles a tile, down and right, of the waves in tiles of ``side`` pixels, those nearest to three pixels first.
 
-    Waves that a flip of the picture turns into each other count once.
+    A wave is the product of one down and one right, so that a flip of the picture turns it into itself, in another
+    phase; 0 cycles: it is the same along that side.
     """
-    finest = range(side // 2 + 1)
-    found = [(down, right) for down in finest for right in finest if max(down, right) >= LOWEST * side]
-    return sorted(found, key=lambda wave: (-(wave[0] ** 2 + wave[1] ** 2), wave))
+    cycles = [0, *(n for n in range(side) if BAND[0] <= n / side <= BAND[1])]
+    found = [(down, right) for down in cycles for right in cycles if (down, right) != (0, 0)]
+    return sorted(found, key=lambda wave: (max(abs(n / side - THIRD) for n in wave if n), wave.count(0) == 0, wave))
 
 
 def zones(size: tuple[int, int], rows: slice = slice(None)) -> Tensor:
