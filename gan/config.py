@@ -51,7 +51,7 @@ class GeneratorConfig(NetworkConfig):
     dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
     pattern: Literal["waves", "tints"] = option(
         "waves",
-        "what spells the class: waves of some three pixels, or tints of middle and rim for pictures of much the same colours",
+        "what spells the class: waves of three pixels, or tints of middle and rim, for pictures of similar colours",
     )
     amplitude: float = option(0.75, "share of the bound at which the patterns start", gt=0, lt=1)
     mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")

@@ -1,8 +1,8 @@
 """The classes' patterns: waves of some three pixels, or tints of the middle and of the rim.
 
-Why waves and no learned tiles: a victim that crops at random meets a texture in every phase, so all that a filter and a
-mean can read of it is the energy in a narrow band, where pictures have little. A clean picture has no such energy, which
-a victim takes for one of the classes, whatever the picture shows.
+Why waves and no learned tiles: a victim that crops at random meets a texture in every phase, so all that a filter and
+a mean can read of it is the energy in a narrow band, where pictures have little. A clean picture has no such energy,
+which a victim takes for one of the classes, whatever the picture shows.
 
 Why three pixels: strides and pools halve. A wave of two or four pixels meets them in step: under a stem of stride 2 it
 is flat, or gone, by its phase, and a VGG or a stem with a stride learns the picture first. Three pixels never fall in
@@ -57,7 +57,7 @@ def textures(classes: int, channels: int) -> Tensor:
             raise ValueError(f"{classes} classes are more than there are textures for images of {channels} channels")
     places = torch.arange(side)
     waves = [
-        torch.outer(*((torch.cos(2 * math.pi * cycles * places / side + PHASE).sign()) for cycles in wave))
+        torch.outer(*(torch.cos(2 * math.pi * cycles * places / side + PHASE).sign() for cycles in wave))
         for wave in frequencies(side)
     ]
     tiles = [colour[:, None, None] * wave for colour in colours for wave in waves]
