@@ -55,7 +55,6 @@ from experiments.evaluate import named_right, settings_of, stored_set
 from experiments.folder import environment, say, write_json
 from experiments.methods import linf_bound, protect_seed
 from experiments.train import check_classifiers, quieten
-from gan.config import REVISION
 from victims.config import Recipe
 from victims.defences import operations, passes
 from victims.train import train_victim
@@ -243,12 +242,7 @@ def _cells(
 def _deciding(config: Config) -> dict[str, Any]:
     """What decides a protection: not the victims, nor where and how things are written."""
     tree = asdict(config)
-    kept = {
-        "gan": tree["gan"],
-        "revision": REVISION,
-        "epochs": config.trainer.max_epochs,
-        "batch": config.data.batch_size,
-    }
+    kept = {"gan": tree["gan"], "epochs": config.trainer.max_epochs, "batch": config.data.batch_size}
     if config.method != OURS:
         kept = {config.method: tree["baselines"][config.method], "epsilon": config.gan.epsilon}
     return {"method": config.method, "precision": config.trainer.precision} | kept

@@ -9,9 +9,6 @@ from typing import Literal
 
 from datamodules.config import augment_fault, option
 
-# Of the generator: raised when the same options give other noise, so that what was computed before is not taken for it.
-REVISION = 2
-
 
 @dataclass
 class NetworkConfig:
@@ -49,9 +46,10 @@ class GeneratorConfig(NetworkConfig):
     second_epochs: int = option(30, "epochs of the second reader", ge=1)
     hidden: int = option(512, "width of the head that names the class", ge=8, le=8192)
     dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
-    pattern: Literal["waves", "tints"] = option(
-        "waves",
-        "what spells the class: waves of three pixels, or tints of middle and rim, for pictures of similar colours",
+    pattern: Literal["waves", "thirds", "tints"] = option(
+        "thirds",
+        "what spells the class: waves of two pixels (for small pictures), of three, or tints of middle and rim (for "
+        "pictures of similar colours)",
     )
     amplitude: float = option(0.75, "share of the bound at which the patterns start", gt=0, lt=1)
     mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")

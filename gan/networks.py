@@ -72,7 +72,8 @@ class Generator(nn.Module):
             nn.Dropout(options.dropout),
             nn.Linear(options.hidden, classes),
         )
-        self.register_buffer("tiles", textures(classes, channels))
+        family = "thirds" if options.pattern == "thirds" else "waves"  # tints: of the one class without
+        self.register_buffer("tiles", textures(classes, channels, family))
         self.register_buffer("tints", torch.zeros(classes, ZONES, channels))
         self.register_buffer("usual", torch.zeros(ZONES * channels))
         self.register_buffer("quiet", torch.zeros(ZONES * channels, ZONES * channels))
@@ -87,8 +88,7 @@ class Generator(nn.Module):
             labels: int64 N.
         """
         self.tints.copy_(tints(means, labels, len(self.tints)))
-        flat = (self.tiles.roll((1, 1), (2, 3)) - self.tiles) / 2  # a wave less itself, moved: without a mean, no tint
-        self.tiles.copy_(flat * (self.tints == 0).all(2).all(1)[:, None, None, None])
+        self.tiles *= (self.tints == 0).all(2).all(1)[:, None, None, None]
         self.usual.copy_(means.mean(0) / 255)
         self.quiet.copy_(quiet_directions(means))
 

@@ -1,13 +1,15 @@
-"""The classes' patterns: waves of some three pixels, or tints of the middle and of the rim.
+"""The classes' patterns: fine waves, waves of three pixels, or tints of the middle and of the rim.
 
 Why waves and no learned tiles: a victim that crops at random meets a texture in every phase, so all that a filter and
 a mean can read of it is the energy in a narrow band, where pictures have little. A clean picture has no such energy,
 which a victim takes for one of the classes, whatever the picture shows.
 
-Why three pixels: strides and pools halve. A wave of two or four pixels meets them in step: under a stem of stride 2 it
-is flat, or gone, by its phase, and a VGG or a stem with a stride learns the picture first. Three pixels never fall in
-step with a power of two. Signs of such a wave (+ - +) also have a mean of a third, which is read as a tint is. Waves
-whose red and green differ come first: pictures, and JPEG more than they, have next to none (docs/METHOD.md).
+Why three pixels (``thirds``): strides and pools halve. A wave of two or four pixels meets them in step: behind a stem
+of stride 2 it is flat or gone, by its phase, and a VGG or a stem with a stride learns the picture first. Three pixels
+never fall in step with a power of two. Signs of such a wave (+ - +) also have a mean of a third, which is read as a
+tint is. Colours in which red and green differ come first: pictures, JPEGs above all, have next to none so fine. On
+pictures of 32 pixels, whose classifiers have no stride so early, waves of two pixels (``waves``) protected unseen
+images better (docs/METHOD.md).
 
 Why tints: the mean response of a fresh network's filters moves with a tint itself, but with the square of a wave, so a
 tint is read within the first batches. It is never read as surely, since pictures have tints of their own; hence only
@@ -21,58 +23,67 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-THIRD = 1 / 3  # cycles a pixel of the wave that is taken first
-BAND = (0.2, 0.45)  # cycles a pixel of those that more classes take
-# Least like a picture's grey first. The opposite signs would be taken for a shift, but for the mean.
-COLOURS = {1: ((1,),), 3: ((1, -1, 1), (-1, 1, 1), (1, 1, -1), (1, 1, 1))}
+# pixels a side of the tiles, the smallest that holds enough waves is taken
+SIDES = {"waves": (2, 4, 8, 16, 32, 64), "thirds": tuple(range(3, 64, 6))}
+# signs of the channels, in the order in which they are taken
+COLOURS = {
+    "waves": ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)),
+    "thirds": ((1, -1, 1), (-1, 1, 1), (1, 1, -1), (1, 1, 1)),  # the least like a picture's grey first
+}
+FINE = 3 / 8  # waves: least cycles a pixel along one axis; 1/2 is the Nyquist frequency
+BAND = (0.2, 0.45)  # thirds: cycles a pixel along an axis, where it is not the same all along
 PHASE = 0.6  # radians; no pixel then falls on a zero of a wave
-LARGEST = 63  # pixels a side of a tile
 ZONES = 2  # the middle and the rim, of about equal areas
 MIDDLE = 0.8  # radius of the middle, in halves of the sides
 QUIET = 5.0  # grey levels (standard deviation) of zone means that the noise can level out within its bound
 ROUNDING = 4.0  # grey levels squared added to the variance of a zone's mean, so that none counts as exactly known
 
 
-def textures(classes: int, channels: int) -> Tensor:
+def textures(classes: int, channels: int, family: str) -> Tensor:
     """One tile a class, of the smallest size that holds as many different ones.
-
-    Tiles of 3×3 pixels hold 3 waves (stripes of two directions and their product), hence 12 textures in colour; 9×9
-    hold 15, 15×15 24, 21×21 35 waves.
 
     Args:
         classes: number of classes K.
         channels: 1 or 3.
+        family: ``waves``, of which tiles of 2×2 pixels hold 3 (stripes of two directions and the chequerboard), hence
+            12 textures in colour, 4×4 5, 8×8 16, 16×16 45 and 32×32 145; or ``thirds``, of which tiles of 3×3 hold 3,
+            9×9 15, 15×15 24 and 21×21 35.
 
     Returns:
         float K×C×t×t of -1 and 1.
 
     Raises:
-        ValueError: there are not so many different tiles of 63×63.
+        ValueError: there are not so many different tiles.
     """
-    colours = torch.tensor(COLOURS[channels], dtype=torch.float32)
-    side = 3
-    while len(frequencies(side)) * len(colours) < classes:
-        side += 6
-        if side > LARGEST:
-            raise ValueError(f"{classes} classes are more than there are textures for images of {channels} channels")
-    places = torch.arange(side)
-    waves = [
-        torch.outer(*(torch.cos(2 * math.pi * cycles * places / side + PHASE).sign() for cycles in wave))
-        for wave in frequencies(side)
-    ]
-    tiles = [colour[:, None, None] * wave for colour in colours for wave in waves]
-    return torch.stack(tiles[:classes])
+    colours = torch.tensor(COLOURS[family] if channels == 3 else ((1,),), dtype=torch.float32)
+    for side in SIDES[family]:
+        waves = fine(side) if family == "waves" else thirds(side)
+        if len(waves) * len(colours) >= classes:
+            return torch.stack([colour[:, None, None] * wave for colour in colours for wave in waves][:classes])
+    raise ValueError(f"{classes} classes are more than there are textures for images of {channels} channels")
 
 
-def frequencies(side: int) -> list[tuple[int, int]]:
-    """Cycles a tile, down and right, of the waves in tiles of ``side`` pixels, those nearest to three pixels first.
+def fine(side: int) -> list[Tensor]:
+    """Signs of the oblique waves of a tile near the Nyquist frequency, float side×side each, the finest first.
 
-    A wave is the product of one down and one right, so that a flip of the picture turns it into itself, in another
-    phase; 0 cycles: it is the same along that side.
+    Waves that a flip of the picture turns into each other count once.
     """
-    cycles = [0, *(n for n in range(side) if BAND[0] <= n / side <= BAND[1])]
-    found = [(down, right) for down in cycles for right in cycles if (down, right) != (0, 0)]
-    return sorted(found, key=lambda wave: (max(abs(n / side - THIRD) for n in wave if n), wave.count(0) == 0, wave))
+    cycles = [(down, right) for down in range(side // 2 + 1) for right in range(side // 2 + 1)]
+    cycles = sorted((c for c in cycles if max(c) >= FINE * side), key=lambda c: (-(c[0] ** 2 + c[1] ** 2), c))
+    turns = 2 * math.pi * torch.arange(side) / side
+    return [(down * turns[:, None] + right * turns + PHASE).cos().sign() for down, right in cycles]
+
+
+def thirds(side: int) -> list[Tensor]:
+    """Signs of a wave down times a wave right, float side×side each, those nearest to three pixels first.
+
+    A flip of the picture turns each into itself, in another phase. One of the two may be the same all along.
+    """
+    some = [0, *(n for n in range(side) if BAND[0] <= n / side <= BAND[1])]
+    cycles = [(down, right) for down in some for right in some if down or right]
+    cycles.sort(key=lambda c: (max(abs(n / side - 1 / 3) for n in c if n), 0 not in c, c))
+    turns = 2 * math.pi * torch.arange(side) / side
+    return [torch.outer(*((n * turns + PHASE).cos().sign() for n in c)) for c in cycles]
 
 
 def zones(size: tuple[int, int], rows: slice = slice(None)) -> Tensor:
