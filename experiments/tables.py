@@ -82,10 +82,13 @@ def grid_table(name: str) -> str:
 
 
 def trials(name: str) -> str:
-    """A row a trial: what was changed, and the victim's balanced accuracy at the last epoch."""
+    """A row a trial: what was changed, and that victim's balanced accuracy at the last epoch."""
     rows = [json.loads(line) for line in (ROOT / "results" / "trials" / f"{name}.jsonl").read_text().splitlines()]
-    head = ["data", "setting", "what", "victim, balanced accuracy in %", "epochs"]
-    body = [[f"`{r['data']}`", r["setting"], r["what"], f"{r['bal']:.1f}", str(r["epochs"])] for r in rows]
+    head = ["data", "setting", "victim", "what", "balanced accuracy in %", "epochs"]
+    body = [
+        [f"`{r['data']}`", r["setting"], r.get("victim", "narrow"), r["what"], f"{r['bal']:.1f}", str(r["epochs"])]
+        for r in rows
+    ]
     return as_table([head, *body])
 
 
@@ -193,6 +196,8 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),
         "results/unet/digits_variants": digits_variants,
         "results/trials/readers.jsonl": lambda: trials("readers"),
+        "results/trials/periods.jsonl": lambda: trials("periods"),
+        "results/grids/periods": lambda: grid_table("periods"),
         "results/grids/digits_readers": lambda: grid_table("digits_readers"),
         "results/grids/pilot": lambda: grid_table("pilot"),
         "results/grids/pilot_calibrated": lambda: grid_table("pilot_calibrated"),
