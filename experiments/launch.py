@@ -7,6 +7,7 @@ all of them use one run folder; Lightning makes its process group from that stor
 import atexit
 import functools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -170,7 +171,8 @@ def company() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or (dist.is_initialized() and any(word in str(error) for word in LOST)):
-            reason = str(error).strip().splitlines()[0]
+            # without the place in torch's sources and its guesses
+            reason = re.sub(r"^\[[^]]*\]\s*", "", str(error).strip().splitlines()[0]).partition(". ")[0]
             raise RunError(
                 "another process of this run has ended or does not answer; its own message stands above, or in its "
                 f"machine's output ({reason}); the run can go on with resume=<its folder>"

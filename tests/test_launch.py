@@ -96,6 +96,14 @@ def test_the_error_of_a_launcher_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_runs_in_one_process_is_refused_in_another(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_all(monkeypatch, TORCHRUN)
+    assert main(["evaluate", "run=runs/none"]) == 2
+    assert capsys.readouterr().err == "error: evaluate: runs in one process; start it without torchrun or srun\n"
+
+
 def test_slurm_is_lightnings_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, JOB)
     found = started_by(compose(["trainer.devices=2", "trainer.num_nodes=2"])[0])

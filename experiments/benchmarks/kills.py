@@ -40,7 +40,7 @@ OPTIONS = [
     "victim.epochs=1",
     "victim.check_every=0",
 ]
-PER_KILL = 25  # batches that a start may get through before it is killed
+PER_KILL = 12  # batches that a start may get through before it is killed
 
 
 def command(launcher: str, *arguments: str) -> list[str]:
@@ -83,7 +83,7 @@ def disturbed(folder: Path, log: Path, launcher: str, draw: random.Random) -> di
     process, mark = start(launcher, log, *([f"resume={folder}"] if known else [*OPTIONS, f"run_dir={folder}"]))
     while process.poll() is None and written() == before:
         time.sleep(0.05)
-    time.sleep(draw.uniform(0, 0.8))
+    time.sleep(draw.uniform(0, 0.5))
     if process.poll() is not None:
         if process.returncode:
             raise SystemExit(f"a start ended by itself with {process.returncode}; see {log}")
@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
         epochs = f"trainer.max_epochs={2 + kills * PER_KILL // 10}"
         OPTIONS.append(epochs)
         try:
-            rounds = []
+            rounds: list[dict[str, Any]] = []
             while len(rounds) < kills:
                 found = disturbed(cut, log, ("plain", "torchrun")[len(rounds) % 2], draw)
                 if found is None:
