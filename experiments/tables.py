@@ -209,6 +209,25 @@ def scaling(result: dict[str, Any]) -> str:
     )
 
 
+def memory(result: dict[str, Any]) -> str:
+    """What a step holds and sends, by image size."""
+    rows = [["side, pixels", "MiB a step", "MiB an image"]]
+    for side, found in result["memory"].items():
+        rows.append([side, f"{found['mib']:.0f}", f"{found['mib'] / result['images']:.2f}"])
+    sizes = next(iter(result["memory"].values()))["parameters"]
+    parts = ", ".join(f"{name} {count:,}" for name, count in sizes.items())
+    total = sum(sizes.values())
+    return "\n".join(
+        [
+            as_table(rows),
+            "",
+            f"A step's additional memory for {result['images']} colour images of 10 classes, one process. Trainable "
+            f"parameters of the default form: {parts}; together P = {total:,}, hence 12 P = {12 * total / 1e6:.1f} MB "
+            f"out of each of two processes a step, up to {24 * total / 1e6:.1f} MB with many.",
+        ]
+    )
+
+
 def kills(result: dict[str, Any]) -> str:
     """What became of a run that was killed again and again."""
     by = {name: sum(row["launcher"] == name for row in result["rounds"]) for name in ("plain", "torchrun")}
@@ -243,6 +262,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/METHODS.md": {"baselines": methods},
     "docs/SCALING.md": {
         "results/scaling_cpu.json": lambda: unless_missing("scaling_cpu", scaling),
+        "results/scaling_cpu.json, memory": lambda: unless_missing("scaling_cpu", memory),
         "results/kills_cpu.json": lambda: unless_missing("kills_cpu", kills),
     },
     "docs/PROTECT.md": {"results/protect_cpu.json": lambda: protecting(load("protect_cpu"))},

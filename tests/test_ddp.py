@@ -150,6 +150,12 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie that nobody has waited for."""
+    path = Path(f"/proc/{pid}/stat")
+    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 @pytest.mark.parametrize("launcher", ["plain", pytest.param("torchrun", marks=pytest.mark.slow)])
 def test_a_killed_process_ends_the_run_with_a_message(tiny: Callable[..., Path], tmp_path: Path, launcher: str) -> None:
     folder = tmp_path / "run"
@@ -168,7 +174,7 @@ def test_a_killed_process_ends_the_run_with_a_message(tiny: Callable[..., Path],
     shown, _ = process.communicate(timeout=120)
     assert process.returncode not in (0, None)
     assert "error: another process of this run has ended" in shown or "SIGKILL" in shown, shown[-3000:]
-    assert not any(Path(f"/proc/{pid}/stat").exists() for pid in others)
+    assert not any(running(pid) for pid in others)
     torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)  # whole
 
 

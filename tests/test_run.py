@@ -320,6 +320,14 @@ def test_resume_refuses_changes(tiny: Callable[..., Path], tmp_path: Path, capsy
     shown = capsys.readouterr().err
     assert "gan.epsilon: cannot change in an existing run; resume goes on unchanged" in shown
     assert "seed: cannot change" in shown
+    config, place = folder / "config.yaml", folder / "environment.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"code": "0123"}))
+    assert run("train", f"resume={folder}") == 2
+    assert "error: resume: code 0123 → " in capsys.readouterr().err
+    config.write_text(config.read_text().replace("  devices: 1\n", "  devices: 2\n"))
+    assert run("train", f"resume={folder}", "any_code=true", "trainer.devices=1") == 0
+    assert "resume: 1 instead of 2 processes. The order of images, the optimizers" in capsys.readouterr().out
+    assert "any_code: false" in config.read_text()
     (folder / "config.yaml").write_text("gan: [")
     assert run("train", f"resume={folder}") == 2
     assert "config.yaml: not readable" in capsys.readouterr().err

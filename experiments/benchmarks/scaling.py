@@ -32,12 +32,15 @@ from experiments.config import Config, compose, leaves
 from experiments.data import make_data
 from experiments.folder import environment, write_json
 from experiments.train import quieten
+from gan.module import ConfounderGAN
+from gan.objectives import apply_noise, discriminator_loss, reading_loss, views
 
 # nothing that each process draws for itself, so that all numbers of processes compute the same
 SAME = ["data=digits", "trainer.accelerator=cpu", "gan.generator.second_reader=none", "gan.generator.dropout=0"]
 SHORT = ["data.limit=400", "trainer.max_epochs=2", "trainer.log_every=1", "victim.epochs=2", "victim.check_every=0"]
 STARTS = {"1 process": (1, 1), "2 processes": (2, 1), "4 processes": (4, 1), "2 machines of 1": (1, 2)}
 MARK = "MEASURED "
+SIDES, IMAGES = (32, 64, 128), 64  # of the steps whose memory is measured
 
 
 def free_port() -> int:
@@ -112,6 +115,13 @@ def same(root: Path) -> dict[str, Any]:
     return rows
 
 
+def told(commands: list[list[str]]) -> dict[str, Any]:
+    """What a worker's process says that it measured."""
+    lines = run_all(commands).splitlines()
+    found: dict[str, Any] = json.loads(next(line for line in lines if line.startswith(MARK)).removeprefix(MARK))
+    return found
+
+
 def measured(work: Callable[[Config, ImageDataModule], tuple[float, Any]], config: Config) -> dict[str, float]:
     """Seconds of the fit by the clock, and of the processor over all processes, the start of the loop included."""
     data = make_data(config)
@@ -146,9 +156,7 @@ def step(epochs: int, rounds: int) -> dict[str, Any]:
         for what in ("lightning", "plain"):
             for devices in (1, 2):
                 module = ["experiments.benchmarks.scaling", f"measure={what}", f"epochs={epochs}"]
-                lines = run_all(torchrun(devices, 1, *module)).splitlines()
-                seconds = json.loads(next(line for line in lines if line.startswith(MARK)).removeprefix(MARK))
-                for unit, value in seconds.items():
+                for unit, value in told(torchrun(devices, 1, *module)).items():
                     times.setdefault(f"{what} {unit}", {}).setdefault(str(devices), []).append(value)
     efficiency = {
         name: median(a / b / (2 if name.endswith("clock") else 1) for a, b in zip(kept["1"], kept["2"], strict=True))
@@ -157,10 +165,45 @@ def step(epochs: int, rounds: int) -> dict[str, Any]:
     return {"epochs": epochs, "seconds": times, "efficiency": efficiency}
 
 
+def peak() -> float:
+    """The largest memory of this process since the last call, in MiB (Linux)."""
+    found = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(found.split()[1]) / 1024
+
+
+def memory(side: int) -> dict[str, Any]:
+    """What a step of the default form adds to a process, in MiB, for IMAGES colour images of 10 classes."""
+    config, _ = compose(["gan.generator.encoder=efficientnet_lite0", "gan.generator.second_reader=none"])
+    options, module = config.gan, ConfounderGAN(config.gan, 10, 3, (side, side), 10, 0)
+    images, labels = torch.rand(IMAGES, 3, side, side), torch.arange(IMAGES) % 10
+    features = torch.randn(IMAGES, module.generator.encoder.width)  # of the frozen encoder, computed before the game
+    peak()
+    before = peak()
+    noise = module.generator.noise(module.generator.named(features), images)
+    discriminator = module.discriminator
+    assert discriminator is not None
+    for given in (noise.detach(), noise):
+        seen = views(images, images.roll(1, 0), given, options.surrogate.sees)
+        loss, _ = reading_loss(module.surrogate, seen, labels)
+        loss = loss + discriminator_loss(
+            options.gan_loss, discriminator(images), discriminator(apply_noise(images, given))
+        )
+        loss.backward()
+    sizes = {
+        name: sum(value.numel() for value in network.parameters() if value.requires_grad)
+        for name, (network, _) in zip(("discriminator", "surrogate", "generator"), module.networks(), strict=True)
+    }
+    return {"mib": peak() - before, "parameters": sizes}
+
+
 def main(arguments: list[str]) -> int:
     """Measures, prints and writes the result; 1 if two machines do not compute what two processes do."""
     given = dict(argument.partition("=")[::2] for argument in arguments)
     epochs, rounds = int(given.get("epochs", 2)), int(given.get("rounds", 3))
+    if given.get("measure") == "memory":
+        print(MARK + json.dumps(memory(int(given["side"]))))
+        return 0
     if what := given.get("measure"):
         worker(what, epochs)
         return 0
@@ -174,6 +217,13 @@ def main(arguments: list[str]) -> int:
         "seed": 0,
         "same": rows,
         "step": step(epochs, rounds),
+        "memory": {
+            str(side): told(
+                [[sys.executable, "-m", "experiments.benchmarks.scaling", "measure=memory", f"side={side}"]]
+            )
+            for side in SIDES
+        },
+        "images": IMAGES,
         "environment": environment(),
     }
     path = Path("results") / "scaling_cpu.json"
