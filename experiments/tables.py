@@ -186,7 +186,7 @@ def where_measured(result: dict[str, Any]) -> str:
 
 def scaling(result: dict[str, Any]) -> str:
     """Whether numbers of processes compute the same, and what sharing a step costs."""
-    rows = [["start", "losses compared", "largest relative difference", "results that differ", "by at most"]]
+    rows = [["start", "losses compared", "largest relative difference", "results that differ", "by at most, relative"]]
     for start, row in result["same"].items():
         differing = f"{len(row['results_that_differ'])} of {row['results']}"
         rows.append(

@@ -109,7 +109,7 @@ def same(root: Path) -> dict[str, Any]:
             "loss_difference": max(abs(a - b) / max(abs(a), 0.1) for a, b in pairs),
             "results": len(numbers),
             "results_that_differ": sorted(k for k, v in numbers.items() if v != first[1][k]),
-            "result_difference": max(abs(v - first[1][k]) for k, v in numbers.items()),
+            "result_difference": max(abs(v - first[1][k]) / max(abs(first[1][k]), 1) for k, v in numbers.items()),
             "bits_of_2_processes": all(torch.equal(two[k], v) for k, v in weights.items()),
         }
     return rows
