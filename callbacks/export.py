@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from callbacks.retraining import SharedJobs
 from datamodules.base import ImageDataModule
 from datamodules.protected import About, write_atomic, write_protected
 from gan.protection import Card, TrainedGenerator, save_generator
@@ -35,15 +38,25 @@ class Export:
         data: ImageDataModule,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Writes all of it; files that are there already are left alone."""
-        sha256 = save_generator(self.folder / "generator.safetensors", trained.generator, card)
-        for setting, part in SETTINGS.items():
-            if part in data.parts:
-                progress(setting)
-                if setting == "fast":  # before the set: where the set is whole, the names are there
-                    names = trained.name(data.parts[part].images).tolist()
-                    write_atomic(self.folder / NAMED, json.dumps(names).encode())
-                protect_part(self.folder / "protected" / setting, trained, data, part, sha256, card.seed)
+        """Writes all of it, shared out among the processes; files that are there already are left alone."""
+
+        def generator() -> dict[str, Any]:
+            return {"sha256": save_generator(self.folder / "generator.safetensors", trained.generator, card)}
+
+        def protect(setting: str, part: str) -> dict[str, Any]:
+            progress(setting)
+            if setting == "fast":  # before the set: where the set is whole, the names are there
+                names = trained.name(data.parts[part].images).tolist()
+                write_atomic(self.folder / NAMED, json.dumps(names).encode())
+            protect_part(self.folder / "protected" / setting, trained, data, part, sha256, card.seed)
+            return {}
+
+        sha256 = SharedJobs(None).run({"generator": generator})["generator"]["sha256"]
+        parts = {setting: part for setting, part in SETTINGS.items() if part in data.parts}
+        SharedJobs(None).run(
+            {setting: partial(protect, setting, part) for setting, part in parts.items()},
+            {setting: len(data.parts[part]) for setting, part in parts.items()},
+        )
 
 
 def read_named(folder: Path) -> Tensor | None:

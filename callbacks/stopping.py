@@ -1,16 +1,21 @@
-"""Stopping on request without losing more than the running epoch."""
+"""Stopping on request without losing a batch, and checkpoints that are whole."""
 
+import io
 import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from datamodules.protected import write_atomic
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1: from SLURM, before the job's time is up
 
 
 class Stopped(Exception):
@@ -23,7 +28,7 @@ class Stopped(Exception):
 
 @contextmanager
 def stop_on_request() -> Iterator[None]:
-    """Turns Ctrl-C and SIGTERM into Stopped inside; while the generator trains, StopOnSignal takes over."""
+    """Turns Ctrl-C, SIGTERM and SIGUSR1 into Stopped inside; while the generator trains, StopOnSignal takes over."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number, "outside of training")
@@ -37,13 +42,19 @@ def stop_on_request() -> Iterator[None]:
 
 
 class StopOnSignal(pl.Callback):
-    """Ends training at the next batch after Ctrl-C or SIGTERM; the checkpoint of the last whole epoch stays.
+    """Ends training after the running batch on Ctrl-C, SIGTERM or SIGUSR1, with a checkpoint from which it goes on.
 
-    The second signal ends the program at once.
+    The second signal ends the program at once. At an epoch's last batch the epoch ends first, with its own checkpoint.
+
+    Args:
+        path: of the checkpoint; the same as that of whole epochs.
+        every: batches between checkpoints without any signal; 0: none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path, every: int = 0) -> None:
+        self.path, self.every = path, every
         self.number = 0
+        self.leaving: Stopped | None = None  # once all processes have agreed
         self.before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,15 +65,31 @@ class StopOnSignal(pl.Callback):
         self.number = number
         signal.signal(number, self.before[number])
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        number = self.number
         if trainer.world_size > 1:  # every process must leave in the same step, whichever got the signal
-            self.number = int(
+            number = int(
                 trainer.strategy.reduce(
-                    torch.tensor(float(self.number), device=trainer.strategy.root_device), reduce_op="max"
+                    torch.tensor(float(number), device=trainer.strategy.root_device), reduce_op="max"
                 ).item()
             )
-        if self.number:
-            raise Stopped(self.number, f"in epoch {trainer.current_epoch}")
+        if number:
+            self.leaving = Stopped(number, f"in epoch {trainer.current_epoch}")
+        due = bool(self.every) and (batch_idx + 1) % self.every == 0
+        within = batch_idx + 1 < trainer.num_training_batches
+        if (self.leaving or due) and within and all(value.isfinite().all() for value in pl_module.parameters()):
+            for logger in trainer.loggers:
+                logger.save()  # a killed run repeats what comes after this checkpoint, not what came before
+            trainer.save_checkpoint(self.path)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._leave()  # here, the last batch's row of metrics is written
+
+    def _leave(self) -> None:
+        if self.leaving:
+            raise self.leaving
 
     def _restore(self) -> None:
         for number, handler in self.before.items():
@@ -70,6 +97,7 @@ class StopOnSignal(pl.Callback):
         self.before.clear()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._leave()
         self._restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -86,3 +114,20 @@ class StopOnNan(pl.Callback):
                     f"{name} is {value:g} in epoch {trainer.current_epoch}; its last good checkpoint is kept: "
                     "lower gan.generator.lr or set gan.generator.clip, and start a new run"
                 )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or absent under their name.
+
+    Lightning's own are written in the system's temporary folder and moved: on another file system that is a copy, and a
+    process killed meanwhile leaves half of one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes it, and removes what killed processes have left half-written."""
+        path, content = Path(path), io.BytesIO()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint, content)
+        for left in path.parent.glob(f".{path.name}.*.tmp"):
+            left.unlink(missing_ok=True)
+        write_atomic(path, content.getvalue())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.loggers import WandbLogger
 
 from callbacks.export import SETTINGS, protect_part
@@ -70,6 +71,8 @@ class Watch(pl.Callback):
             logger.log_metrics(scores | {"epoch": epoch - 1}, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
         if trainer.is_global_zero:
             few = self.data.parts["train"]
+            firsts = [rows[:1] for label in few.labels.unique() if len(rows := (few.labels == label).nonzero()[:, 0])]
+            few = few.subset(torch.cat(firsts))  # what the grid shows, in its order: others wait meanwhile
             grid = PictureGrid(self.data.class_names, trained.epsilon).run(
                 few, ImageSet(trained.protect(few.images), few.labels)
             )

@@ -203,14 +203,17 @@ class ImageDataModule(pl.LightningDataModule):
         return balanced_weights(self.parts["train"].labels, self.classes)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of part A in the order of (seed, epoch), the restored epoch first after a resume."""
+        """Batches of part A in the order of (seed, epoch), after a resume from where it was left."""
         trainer = self.trainer
         assert trainer is not None
         sampler = EpochBatches(
             len(self.parts["train"]), self.config.batch_size, self.seed, trainer.global_rank, trainer.world_size
         )
         # Lightning tells the sampler the epoch only after workers have drawn their first batches (its issue 21938)
-        sampler.set_epoch(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        loop = trainer.fit_loop
+        sampler.set_epoch(loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        if loop.restarting:  # within an epoch
+            sampler.skip(loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
         workers = self.config.workers
         return DataLoader(
             Rows(self.parts["train"]),

@@ -51,7 +51,7 @@ class EpochBatches(Sampler[tuple[Tensor, Tensor, float]]):
         if images // self.steps < world:
             raise DataError(f"data.batch_size: {batch_size} is too small to share among {world} processes; raise it")
         self.images, self.seed, self.rank, self.world = images, seed, rank, world
-        self.epoch = 0
+        self.epoch = self.skipped = 0
 
     def __len__(self) -> int:
         return self.steps
@@ -60,9 +60,14 @@ class EpochBatches(Sampler[tuple[Tensor, Tensor, float]]):
         """The epoch of the next pass; Lightning calls this before each one."""
         self.epoch = epoch
 
+    def skip(self, batches: int) -> None:
+        """Leaves out the first batches of the next pass alone: an interrupted run has had them."""
+        self.skipped = batches
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, float]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.images)
-        for joined in np.array_split(order, self.steps):
+        skipped, self.skipped = self.skipped, 0
+        for joined in np.array_split(order, self.steps)[skipped:]:
             mine = slice(self.rank, None, self.world)
             rows, others = joined[mine], np.roll(joined, -1)[mine]
             yield torch.from_numpy(rows), torch.from_numpy(others), len(rows) * self.world / len(joined)

@@ -82,6 +82,9 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
     from experiments.folder import RunError, is_main
     from gan.protection import GeneratorFileError
 
+    if verb != "train" and not is_main():
+        print(f"error: {verb}: runs in one process; start it without torchrun or srun", file=sys.stderr)
+        return 2
     try:
         with stop_on_request():
             if verb == "train":
@@ -112,6 +115,8 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Stopped as stop:  # nothing is half-written, and finished stages are kept
+        if "SLURM_PROCID" in os.environ:  # srun ends the others when the first has left; this code must still be theirs
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if is_main():
             print(f"{stop}; go on with: {_how_to_resume(config)}", file=sys.stderr)
         return 128 + stop.number

@@ -44,6 +44,8 @@ class TrainerConfig:
     strategy: str = option("auto", "auto or ddp")
     precision: Literal["fp32", "bf16"] = option("fp32", "number format of the networks' arithmetic")
     log_every: int = option(10, "batches between two rows of metrics", ge=1)
+    checkpoint_every: int = option(0, "batches between checkpoints within an epoch; 0: at whole epochs alone", ge=0)
+    join_minutes: float = option(10.0, "several machines: the longest wait at the start for all processes", gt=0)
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
@@ -63,6 +65,7 @@ class Config:
     seeds: int = option(1, "how many runs, each with its own seed; results give mean and spread", ge=1, le=100)
     run_dir: str = option("", "folder of the run; empty: a new one under runs/")
     resume: str = option("", "train: folder of a run that stopped; it goes on unchanged")
+    any_code: bool = option(False, "resume: go on even though the code or a library has changed since")
     run: str = option("", "evaluate, report: folder of a finished run (or grid); empty: the newest run")
     fast_dev_run: bool = option(False, "a few batches of everything, to see that it works; results mean nothing")
     logger: Literal["csv", "wandb"] = option("csv", "metrics.csv always; wandb too, offline without a key")

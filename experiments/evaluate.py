@@ -67,6 +67,7 @@ def evaluate_seed(
 
     recipe, test, classes = config.victim.resolved(), data.parts["test"], data.classes
     jobs: dict[str, Job] = {}
+    costs: dict[str, float] = {}
     with progress_bar() as bar:
 
         def victim(name: str, train: ImageSet, noise: ImageSet | None) -> dict[str, Any]:
@@ -80,11 +81,13 @@ def evaluate_seed(
             original = "clean" if setting == "standard" else f"clean_{setting}"
             jobs[original] = partial(victim, original, clean[setting], None)
             jobs[setting] = partial(victim, setting, stored[setting], noise[setting])
+            costs[original] = costs[setting] = len(stored[setting])
         for probe in PROBES:
             jobs[f"probe_{probe}"] = partial(
                 NoiseProbe(probe).run, noise["standard"], noise.get("fast"), classes, seed, device
             )
-        done = SharedJobs(out / "victims").run(jobs)
+            costs[f"probe_{probe}"] = len(noise["standard"]) / 2  # smaller networks, fewer epochs
+        done = SharedJobs(out / "victims").run(jobs, costs)
 
     entry: dict[str, Any] = {"seed": seed}
     for name in results.VICTIMS:

@@ -1,5 +1,6 @@
 """The run folder: what is written where, and how a run's surroundings are recorded."""
 
+import hashlib
 import json
 import os
 import platform
@@ -15,6 +16,8 @@ from datamodules.protected import write_atomic
 from experiments.config import Config, to_yaml
 
 RUN_DIR = "CONFOUNDERGAN_RUN_DIR"
+TRAINING = ("gan", "datamodules", "victims", "callbacks", "baselines")
+DECIDING = ("torch", "lightning", "timm", "numpy")  # libraries whose version may change the weights' last bits
 PACKAGES = ("confoundergan", "torch", "lightning", "torchmetrics", "timm", "omegaconf", "numpy", "pillow")
 
 
@@ -22,26 +25,27 @@ class RunError(Exception):
     """A run folder that cannot be used as asked; the message names it and the remedy."""
 
 
-def choose(config: Config) -> Path:
+def choose(config: Config, store: Any = None) -> Path:
     """The folder of a new run, made now, or that of the run to resume.
 
-    The main process decides; those that Lightning starts for the other devices are told through the environment.
+    The main process decides; those that Lightning starts for the other devices are told through the environment, those
+    started from outside through ``store``, where they have met.
 
     Raises:
         RunError: the folder holds a run already, cannot be written, or several processes have no common name for it.
     """
     if not is_main():
+        if store is not None:
+            return Path(store.get(RUN_DIR).decode())
         told = os.environ.get(RUN_DIR) or config.resume or config.run_dir
         if not told:
             raise RunError("run_dir: processes started from outside must agree on a folder; give run_dir=<folder>")
         return Path(told)
     if config.resume:
-        folder = Path(config.resume)
-        if not (folder / "config.yaml").is_file():
-            raise RunError(f"resume: {folder} is no run folder (it has no config.yaml); give one that 'train' made")
+        folder = existing(config.resume)
     else:
         folder = Path(config.run_dir or f"runs/{config.data.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not _unfinished(path) for path in folder.iterdir())):
             raise RunError(
                 f"run_dir: {folder} exists and is not empty; give another, or resume={folder} to go on with it"
             )
@@ -54,7 +58,26 @@ def choose(config: Config) -> Path:
     if not os.access(folder, os.W_OK):
         raise RunError(f"run_dir: {folder} is read-only; give run_dir=<a folder you may write>")
     os.environ[RUN_DIR] = str(folder)
+    if store is not None:
+        store.set(RUN_DIR, str(folder))
     return folder
+
+
+def existing(resume: str) -> Path:
+    """The folder of the run to resume.
+
+    Raises:
+        RunError: it is none.
+    """
+    folder = Path(resume)
+    if not (folder / "config.yaml").is_file():
+        raise RunError(f"resume: {folder} is no run folder (it has no config.yaml); give one that 'train' made")
+    return folder
+
+
+def _unfinished(path: Path) -> bool:
+    """Whether a file is what a killed ``write_atomic`` leaves: a run killed at its very start can start again."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
 
 
 def newest() -> Path:
@@ -104,7 +127,39 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "platform": platform.system(),
         "git": _git(),
+        "code": code(),
     }
+
+
+def code() -> str:
+    """Fingerprint of the sources that decide what a training computes; other modules may change between two starts."""
+    here = Path(__file__).parent
+    paths = [path for name in TRAINING for path in sorted((here.parent / name).glob("*.py"))]
+    digest = hashlib.sha256()
+    for path in [*paths, here / "methods.py"]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def check_code(folder: Path) -> None:
+    """Refuses to go on with a run whose code or libraries have changed: it would end as neither version's run.
+
+    Raises:
+        RunError: they have.
+    """
+    try:
+        before = json.loads((folder / "environment.json").read_text())
+    except (OSError, ValueError):
+        return  # killed before it was written: nothing has been computed yet
+    now = {"code": code()} | {name: found for name, found in versions().items() if name in DECIDING}
+    told = {"code": before.get("code", now["code"])} | before.get("versions", {})
+    changed = [f"{name} {told[name]} → {found}" for name, found in now.items() if told.get(name, found) != found]
+    if changed:
+        commit = (before.get("git") or {}).get("commit")
+        raise RunError(
+            f"resume: {', '.join(changed)} since the run began{f' at commit {commit[:12]}' if commit else ''}; go back "
+            "to that version, start a new run, or go on all the same with any_code=true"
+        )
 
 
 def _git() -> dict[str, Any] | None:
@@ -124,8 +179,18 @@ def _git() -> dict[str, Any] | None:
 
 
 def is_main() -> bool:
-    """Whether this process speaks and writes for all."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    """Whether this process speaks and writes for all: the first on the first machine."""
+    env = os.environ
+    if "RANK" in env:  # torchrun
+        return int(env["RANK"]) == 0
+    if under_slurm():
+        return int(env.get("SLURM_PROCID", "0")) == 0
+    return int(env.get("NODE_RANK", "0")) == int(env.get("LOCAL_RANK", "0")) == 0  # Lightning's own launcher
+
+
+def under_slurm() -> bool:
+    """Whether srun started this process among others, as Lightning tells it."""
+    return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
 def progress_bar() -> Progress:

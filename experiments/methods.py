@@ -2,25 +2,25 @@
 
 import time
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy
 
 from baselines.registry import make_protection
 from callbacks.export import SETTINGS, Export, describe_part
 from callbacks.retraining import own_device
 from callbacks.seeding import SeedEveryStep
-from callbacks.stopping import StopOnNan, StopOnSignal
+from callbacks.stopping import StopOnNan, StopOnSignal, WholeCheckpoints
 from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
 from datamodules.protected import MANIFEST, About, Passes, write_protected
 from experiments.config import OURS, Config
-from experiments.folder import RunError, is_main, progress_bar, say, versions
+from experiments.folder import RunError, is_main, progress_bar, versions
+from experiments.launch import MeetingDDP, started_by
 from experiments.logs import make_loggers
 from gan.module import ConfounderGAN
 from gan.protection import Card, TrainedGenerator
@@ -107,26 +107,27 @@ def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: in
     if checkpoint.exists():
         check_checkpoint(checkpoint, data)
     trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
-    module.to(trainer.strategy.root_device).calibrate(data.parts["val"])
+    module.to(trainer.strategy.root_device)
+    module.as_the_first()  # batch statistics of the others may differ
+    module.calibrate(data.parts["val"])
+    module.as_the_first()
     seconds = {"training": module.seconds}
     clock = time.perf_counter()
-    if is_main():
-        card = Card(
-            channels=data.channels,
-            epsilon=config.gan.epsilon,
-            generator=asdict(config.gan.generator),
-            data=config.data.name,
-            fingerprint=data.fingerprints["train"],
-            class_names=list(data.class_names),
-            images=len(data.parts["train"]),
-            size=list(data.size),
-            seed=seed,
-            epochs=config.trainer.max_epochs,
-            versions=versions(),
-        )
-        trained = TrainedGenerator(module.generator.to(trainer.strategy.root_device), config.gan.epsilon)
-        Export(folder).run(trained, card, data, lambda setting: say(f"protecting: {setting}"))
-    trainer.strategy.barrier()
+    card = Card(
+        channels=data.channels,
+        epsilon=config.gan.epsilon,
+        generator=asdict(config.gan.generator),
+        data=config.data.name,
+        fingerprint=data.fingerprints["train"],
+        class_names=list(data.class_names),
+        images=len(data.parts["train"]),
+        size=list(data.size),
+        seed=seed,
+        epochs=config.trainer.max_epochs,
+        versions=versions(),
+    )
+    trained = TrainedGenerator(module.generator.to(trainer.strategy.root_device), config.gan.epsilon)
+    Export(folder).run(trained, card, data, lambda setting: print(f"protecting: {setting}", flush=True))
     seconds["export"] = time.perf_counter() - clock
     return Made(seconds, trainer.strategy.root_device, trainer.loggers)
 
@@ -135,9 +136,9 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
     """Lightning's Trainer with our callbacks and loggers."""
     options = config.trainer
     several = options.devices != 1 or options.num_nodes > 1 or "ddp" in options.strategy
-    # three backward passes a batch, each using some of the parameters: plain ddp fails at the second (Lightning
-    # issue 20328). Victims are trained by single processes while others may wait, hence the long timeout.
-    strategy = DDPStrategy(find_unused_parameters=True, timeout=timedelta(days=7)) if several else "auto"
+    environment = started_by(config)
+    plugins: list[Any] = [WholeCheckpoints(), *([environment] if environment else [])]
+    checkpoints = folder / "checkpoints"
     watch = Watch(
         folder,
         data,
@@ -147,19 +148,20 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
     )
     callbacks: list[pl.Callback] = [
         SeedEveryStep(seed),
-        StopOnSignal(),
+        StopOnSignal(checkpoints / LAST, options.checkpoint_every),
         StopOnNan(),
         *([watch] if config.victim.check_every else []),
         # at whole epochs alone: under manual optimization Lightning miscounts steps and time (its issues 17958, 21699)
         ModelCheckpoint(
-            folder / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+            checkpoints, filename=LAST.removesuffix(".ckpt"), enable_version_counter=False, save_on_train_epoch_end=True
         ),
     ]
     return pl.Trainer(
         accelerator=options.accelerator,
         devices=options.devices or "auto",
         num_nodes=options.num_nodes,
-        strategy=strategy,
+        strategy=MeetingDDP(options.join_minutes) if several else "auto",
+        plugins=plugins,
         precision={"fp32": "32-true", "bf16": "bf16-mixed"}[options.precision],  # type: ignore[arg-type]
         max_epochs=options.max_epochs,
         limit_train_batches=2 if config.fast_dev_run else None,

@@ -173,6 +173,78 @@ def protecting(result: dict[str, Any]) -> str:
     )
 
 
+def unless_missing(name: str, render: Callable[[Any], str]) -> str:
+    """A results file's place, or that it has not been measured yet."""
+    if not (ROOT / "results" / f"{name}.json").exists():
+        return f"Not measured yet: `python -m experiments.benchmarks.{name.removesuffix('_cpu')}`, then `make tables`."
+    return render(load(name))
+
+
+def where_measured(result: dict[str, Any]) -> str:
+    """Machine and command of a benchmark."""
+    note = f" ({result['note']})" if result["note"] else ""
+    place = result["environment"]
+    return f"On {place['device']}, {place['cpus']} cores{note}; `{result['command']}`."
+
+
+def scaling(result: dict[str, Any]) -> str:
+    """Whether numbers of processes compute the same, and what sharing a step costs."""
+    rows = [["start", "losses compared", "largest relative difference", "results that differ", "by at most, relative"]]
+    for start, row in result["same"].items():
+        differing = f"{len(row['results_that_differ'])} of {row['results']}"
+        rows.append(
+            [start, str(row["losses"]), f"{row['loss_difference']:.1e}", differing, f"{row['result_difference']:.1e}"]
+        )
+    equal = "" if result["same"]["2 machines of 1"]["bits_of_2_processes"] else " **not**"
+    kept = result["step"]["efficiency"]
+    return "\n".join(
+        [
+            as_table(rows),
+            "",
+            "Beside one process; differences are sums in another order, which grow from step to step (dropout is off). "
+            f"Two machines of one process end with{equal} the bits of two processes on one.",
+            "",
+            f"Scaling efficiency of the training step from one process to two, on the same joined batches: "
+            f"{kept['lightning clock']:.2f} by the clock and {kept['lightning processor']:.2f} by seconds of the "
+            f"processor; a plain loop with torch's DDP around each network has {kept['plain clock']:.2f} and "
+            f"{kept['plain processor']:.2f}. {where_measured(result)}",
+        ]
+    )
+
+
+def memory(result: dict[str, Any]) -> str:
+    """What a step holds and sends, by image size."""
+    rows = [["side, pixels", "MiB a step", "MiB an image"]]
+    for side, found in result["memory"].items():
+        rows.append([side, f"{found['mib']:.0f}", f"{found['mib'] / result['images']:.2f}"])
+    sizes = next(iter(result["memory"].values()))["parameters"]
+    parts = ", ".join(f"{name} {count:,}" for name, count in sizes.items())
+    total = sum(sizes.values())
+    return "\n".join(
+        [
+            as_table(rows),
+            "",
+            f"A step's additional memory for {result['images']} colour images of 10 classes, one process. Trainable "
+            f"parameters of the default form: {parts}; together P = {total:,}, hence 12 P = {12 * total / 1e6:.1f} MB "
+            f"out of each of two processes a step, up to {24 * total / 1e6:.1f} MB with many.",
+        ]
+    )
+
+
+def kills(result: dict[str, Any]) -> str:
+    """What became of a run that was killed again and again."""
+    by = {name: sum(row["launcher"] == name for row in result["rounds"]) for name in ("plain", "torchrun")}
+    first = sum(row["first"] for row in result["rounds"])
+    slowest = max(row["seconds"] for row in result["rounds"])
+    equal = "bit-equal to" if result["weights_bit_equal"] else "**different from**"
+    return (
+        f"A run of two processes, killed {result['kills']} times by SIGKILL to one of them ({first} times the first; "
+        f"started by Lightning {by['plain']} times, by torchrun {by['torchrun']}) and resumed: weights "
+        f"{equal} an undisturbed run's; "
+        f"{result['hung']} starts hung, the slowest ended {slowest:.0f} s after its kill. {where_measured(result)}"
+    )
+
+
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
@@ -191,6 +263,11 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     }
     | {"results/grids/defences": lambda: grid_table("defences")},
     "docs/METHODS.md": {"baselines": methods},
+    "docs/SCALING.md": {
+        "results/scaling_cpu.json": lambda: unless_missing("scaling_cpu", scaling),
+        "results/scaling_cpu.json, memory": lambda: unless_missing("scaling_cpu", memory),
+        "results/kills_cpu.json": lambda: unless_missing("kills_cpu", kills),
+    },
     "docs/PROTECT.md": {"results/protect_cpu.json": lambda: protecting(load("protect_cpu"))},
     "docs/METHOD.md": {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ImageDataModule
+from datamodules.batches import EpochBatches
 from experiments.config import Config, ConfigError
 from experiments.data import make_data
 from experiments.evaluate import evaluate_seed, finish, reopen, summed_up
-from experiments.folder import choose, describe, is_main, say
+from experiments.folder import check_code, choose, describe, existing, is_main, say
+from experiments.launch import company, join, processes
 from experiments.logs import log_end
 from experiments.methods import protect_seed
 from victims.classifier import check_arch
 
-WHERE = ("accelerator", "devices", "num_nodes", "strategy", "log_every")  # may differ when a run goes on
+# may differ when a run goes on
+WHERE = ("accelerator", "devices", "num_nodes", "strategy", "log_every", "checkpoint_every", "join_minutes")
 
 
 def train(config: Config, arguments: list[str]) -> dict[str, Any]:
@@ -33,31 +36,44 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         ConfigError, DataError, RunError: as their messages say.
         Stopped: by Ctrl-C or SIGTERM; the run can be resumed.
     """
-    folder = choose(config) if config.resume else None
-    if folder:
+    if config.resume:
+        folder, given = existing(config.resume), config
+        before = reopen(folder, [], (), "")
         config = reopen(
             folder,
             arguments,
-            ("resume", "logger", "project", *(f"trainer.{key}" for key in WHERE)),
-            f"resume goes on unchanged, but for logger and trainer.{', trainer.'.join(WHERE)}",
+            ("resume", "any_code", "logger", "project", *(f"trainer.{key}" for key in WHERE)),
+            f"resume goes on unchanged, but for any_code, logger and trainer.{', trainer.'.join(WHERE)}",
         )
+        if not given.any_code:
+            check_code(folder)
+        if processes(before) != processes(config):
+            say(
+                f"resume: {processes(config)} instead of {processes(before)} processes. The order of images, the "
+                "optimizers, schedules and counters go on exactly; what each process draws (crops, dropout) and the "
+                "order of sums do not, so the weights will not be those of an undisturbed run to the bit"
+            )
     if config.fast_dev_run:
         config = shortened(config)
     if fault := check_classifiers(config):
         raise ConfigError(fault)
+    store = join(config)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
-    folder = folder or choose(config)
-    if is_main():
-        describe(folder, replace(config, resume="", run_dir=str(folder)))
-    say(f"run folder: {folder}")
-    quieten()
-    entries = []
-    for seed in range(config.seed, config.seed + config.seeds):
-        own = folder / f"seed-{seed}" if config.seeds > 1 else folder
-        own.mkdir(exist_ok=True)
-        data.seed = seed
-        entries.append(train_seed(config, data, own, seed))
-    return finish(config, data, entries, folder)
+    # raises what is wrong with sharing a batch
+    EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed, world=processes(config))
+    with company():
+        folder = choose(config, store)
+        if is_main():
+            describe(folder, replace(config, resume="", any_code=False, run_dir=str(folder)))
+        say(f"run folder: {folder}")
+        quieten()
+        entries = []
+        for seed in range(config.seed, config.seed + config.seeds):
+            own = folder / f"seed-{seed}" if config.seeds > 1 else folder
+            own.mkdir(exist_ok=True)
+            data.seed = seed
+            entries.append(train_seed(config, data, own, seed))
+        return finish(config, data, entries, folder)
 
 
 def check_classifiers(config: Config) -> list[str]:
@@ -104,6 +120,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
     # batches are prepared from memory in the main process by choice
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    # the data module itself starts an interrupted epoch where it was left
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     # resuming a run: the folder is meant to hold its checkpoints
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
     # a frozen encoder stays in evaluation mode by choice

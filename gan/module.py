@@ -123,6 +123,13 @@ class ConfounderGAN(pl.LightningModule):
         if generator.encoder.frozen:
             self.learn_head(labels.to(self.device))
             self.calibrate(parts["val"])
+        self.as_the_first()
+
+    def as_the_first(self) -> None:
+        """Gives every process the first one's generator, buffers included."""
+        if self.trainer.world_size > 1:
+            for value in self.generator.state_dict().values():
+                dist.broadcast(value, 0)
 
     @property
     def quiet(self) -> bool:

@@ -146,6 +146,38 @@ def test_a_signal_stops_both_and_the_run_goes_on(tiny: Callable[..., Path], tmp_
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] >= 0
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie that nobody has waited for."""
+    path = Path(f"/proc/{pid}/stat")
+    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("launcher", ["plain", pytest.param("torchrun", marks=pytest.mark.slow)])
+def test_a_killed_process_ends_the_run_with_a_message(tiny: Callable[..., Path], tmp_path: Path, launcher: str) -> None:
+    folder = tmp_path / "run"
+    started = command(tiny(), folder, "trainer.devices=2", "trainer.max_epochs=100000", "trainer.checkpoint_every=1")
+    if launcher == "torchrun":
+        started[1:2] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    process = subprocess.Popen(
+        started, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    deadline = time.time() + 240
+    while not (folder / "checkpoints" / "last.ckpt").exists() and time.time() < deadline:
+        time.sleep(0.2)
+    others = children(process.pid)
+    os.kill(others[-1], signal.SIGKILL)
+    shown, _ = process.communicate(timeout=120)
+    assert process.returncode not in (0, None)
+    assert "error: another process of this run has ended" in shown or "SIGKILL" in shown, shown[-3000:]
+    assert not any(running(pid) for pid in others)
+    torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)  # whole
+
+
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

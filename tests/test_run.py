@@ -194,30 +194,40 @@ def test_checks_do_not_disturb_the_training(tiny: Callable[..., Path], tmp_path:
     assert_equal(weights(tmp_path / "without"), weights(tmp_path / "with"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_with_a_usable_checkpoint(
-    tiny: Callable[..., Path], tmp_path: Path, number: signal.Signals, code: int,
+def losses(folder: Path) -> list[tuple[str, str]]:
+    """Step and surrogate loss of every row of a batch."""
+    rows = csv.DictReader((folder / "metrics.csv").open())
+    return [(row["step"], row["loss_s_step"]) for row in rows if row["loss_s_step"]]
+
+
+# SIGINT and SIGUSR1 go the same way; workers prefetch batches, which must not be lost or seen twice
+@pytest.mark.parametrize(
+    ("number", "code", "after", "workers"), [(signal.SIGTERM, 143, 0, 0), (signal.SIGUSR1, 138, 1, 2)]
+)
+def test_a_signal_stops_after_the_batch_and_the_run_goes_on_at_the_next(
+    tiny: Callable[..., Path], tmp_path: Path, number: signal.Signals, code: int, after: int, workers: int,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    path, folder = tiny(), tmp_path / "cut"
-    small_run(path, tmp_path / "whole", "trainer.max_epochs=3")
+    path, folder, extra = tiny(), tmp_path / "cut", ("trainer.max_epochs=3", f"data.workers={workers}")
+    small_run(path, tmp_path / "whole", *extra)
     original = ConfounderGAN.training_step
 
     def interrupted(self: ConfounderGAN, batch: Any, batch_idx: int) -> None:
         original(self, batch, batch_idx)
-        if self.current_epoch == 1 and batch_idx == 0:
+        if self.current_epoch == 1 and batch_idx == after:
             signal.raise_signal(number)
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(ConfounderGAN, "training_step", interrupted)
-        assert small_run(path, folder, "trainer.max_epochs=3") == code
+        assert small_run(path, folder, *extra) == code
     assert signal.getsignal(number) is before
     shown = capsys.readouterr().err
     assert f"stopped by {number.name} in epoch 1; go on with: confoundergan train resume={folder}" in shown
-    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert losses(folder) == losses(tmp_path / "whole")[: 3 + after]
     assert run("train", f"resume={folder}") == 0
     assert_equal(weights(tmp_path / "whole"), weights(folder))
+    assert losses(folder) == losses(tmp_path / "whole")  # each batch once
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
@@ -310,6 +320,14 @@ def test_resume_refuses_changes(tiny: Callable[..., Path], tmp_path: Path, capsy
     shown = capsys.readouterr().err
     assert "gan.epsilon: cannot change in an existing run; resume goes on unchanged" in shown
     assert "seed: cannot change" in shown
+    config, place = folder / "config.yaml", folder / "environment.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"code": "0123"}))
+    assert run("train", f"resume={folder}") == 2
+    assert "error: resume: code 0123 → " in capsys.readouterr().err
+    config.write_text(config.read_text().replace("  devices: 1\n", "  devices: 2\n"))
+    assert run("train", f"resume={folder}", "any_code=true", "trainer.devices=1") == 0
+    assert "resume: 1 instead of 2 processes. The order of images, the optimizers" in capsys.readouterr().out
+    assert "any_code: false" in config.read_text()
     (folder / "config.yaml").write_text("gan: [")
     assert run("train", f"resume={folder}") == 2
     assert "config.yaml: not readable" in capsys.readouterr().err

@@ -15,7 +15,10 @@ from statistics import median
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from datamodules.augment import step_seed
@@ -27,7 +30,9 @@ from experiments.data import make_data
 from experiments.folder import environment
 from experiments.methods import make_trainer
 from experiments.train import quieten
+from gan.batchnorm import join_batch_norm
 from gan.module import ConfounderGAN
+from gan.networks import Generator
 from gan.objectives import (
     apply_noise,
     augmented,
@@ -56,14 +61,36 @@ def with_lightning(config: Config, data: ImageDataModule) -> tuple[float, dict[s
     return module.seconds, module.state_dict()
 
 
+class Making(nn.Module):
+    """A generator whose forward gives what a step needs."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Code, float B×K, and noise, float B×C×H×W."""
+        code = self.generator.code(images)
+        return code, self.generator.noise(code, images)
+
+
 def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.Tensor]]:
-    """The same in plain PyTorch: seconds and weights."""
+    """The same in plain PyTorch, in a process group with plain DDP for each network: seconds and weights."""
     module, options = build(config, data), config.gan
     generator, discriminator, surrogate = module.generator, module.discriminator, module.surrogate
     optimizers, schedules = module.configure_optimizers()
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     rows = Rows(data.parts["train"])
-    sampler = EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed)
+    sampler = EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed, rank, world)
     sees = options.surrogate.sees
+    if world > 1:
+        join_batch_norm(surrogate)
+
+    def wrapped(network: nn.Module) -> nn.Module:
+        return DistributedDataParallel(network, broadcast_buffers=False) if world > 1 else network
+
+    making, reader = wrapped(Making(generator)), wrapped(surrogate)
+    judge = wrapped(discriminator) if discriminator is not None else None
 
     def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor, clip: float) -> None:
         optimizer.zero_grad()
@@ -77,22 +104,19 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
     for epoch in range(config.trainer.max_epochs):
         sampler.set_epoch(epoch)
         for step, index in enumerate(sampler):
-            torch.manual_seed(step_seed(config.seed, epoch, step, 0))
+            torch.manual_seed(step_seed(config.seed, epoch, step, rank))
             batch = rows[index]
             images, others, labels = to_float(batch.images), to_float(batch.others), batch.labels
-            code = generator.code(images)
-            noise = generator.noise(code, images)
-            key = (config.seed, epoch, step, 0)
+            code, noise = making(images)
+            key = (config.seed, epoch, step, rank)
             fixed, metrics = noise.detach(), {}
-            if discriminator is not None:
-                loss = discriminator_loss(
-                    options.gan_loss, discriminator(images), discriminator(apply_noise(images, fixed))
-                )
-                update(optimizers[0], loss, options.discriminator.clip)
+            if judge is not None:
+                loss = discriminator_loss(options.gan_loss, judge(images), judge(apply_noise(images, fixed)))
+                update(optimizers[0], loss * batch.share, options.discriminator.clip)
                 metrics["loss_d"] = loss.detach()
             seen = augmented(views(images, others, fixed, sees), options.augment, (*key, 0))
-            loss, _ = reading_loss(surrogate, seen, labels)
-            update(optimizers[-2], loss, options.surrogate.clip)
+            loss, _ = reading_loss(reader, seen, labels)
+            update(optimizers[-2], loss * batch.share, options.surrogate.clip)
             metrics["loss_s"] = loss.detach()
             for network in filter(None, (discriminator, surrogate)):
                 network.requires_grad_(False)
@@ -103,7 +127,7 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
             if discriminator is not None:
                 fooled = generator_gan_loss(options.gan_loss, discriminator(apply_noise(images, noise)))
                 loss = loss + options.gan_weight * fooled
-            update(optimizers[-1], loss, options.generator.clip)
+            update(optimizers[-1], loss * batch.share, options.generator.clip)
             for network in filter(None, (discriminator, surrogate)):
                 network.requires_grad_(True)
             for schedule in schedules:
