@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from baselines.config import EmnConfig
 from baselines.noise import NoiseByImage, check_classes, protect_by_class, protect_by_image
+from baselines.tally import Tally
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.images import ImageSet, to_float
 from datamodules.protected import Norm, Passes
@@ -77,6 +78,7 @@ class ErrorMinimising:
         with own_randomness(seed, device), torch.enable_grad():
             model = build_classifier(options.arch, classes, channels, (height, width))
             model.to(device).to(memory_format=torch.channels_last)
+            tally = Tally(model)
             crafting = _Crafting(options, int(self.epsilon), model, train, classes if by_class else len(train), device)
             for self.rounds in range(1, options.rounds + 1):
                 crafting.train_surrogate(draws(seed, self.rounds))
@@ -87,7 +89,7 @@ class ErrorMinimising:
                 if self.error < options.stop_error:
                     break
         progress(1.0)
-        self.passes = Passes(crafting.forward / len(train), crafting.backward / len(train))
+        self.passes = tally.passes(len(train))
         if by_class:
             self.patterns = crafting.noise.cpu()
         else:
@@ -131,7 +133,6 @@ class _Crafting:
         )
         self.parts = torch.arange(len(train), device=device).split(options.batch_size)
         self.shuffled = self._shuffled()
-        self.forward = self.backward = 0
 
     def _shuffled(self) -> Iterator[Tensor]:
         """Endless shuffled batches of rows, epoch after epoch."""
@@ -159,7 +160,6 @@ class _Crafting:
             if self.options.clip:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
             self.optimizer.step()
-            self._count(len(rows), len(rows))
 
     def improve_noise(self) -> None:
         """One step of every noise towards a smaller loss; the surrogate stays as it is."""
@@ -171,7 +171,6 @@ class _Crafting:
             worn = self._worn(rows).requires_grad_()
             loss = F.cross_entropy(self.model(worn), self.labels[rows], reduction="sum")
             (gradient,) = torch.autograd.grad(loss, worn)
-            self._count(len(rows), len(rows))
             if total is not None:
                 total.index_add_(0, self.labels[rows], gradient)
                 continue
@@ -186,8 +185,4 @@ class _Crafting:
         """The surrogate's share of errors on all protected images, in [0, 1]."""
         self.model.eval()
         wrong = sum(int((self.model(self._worn(rows)).argmax(1) != self.labels[rows]).sum()) for rows in self.parts)
-        self._count(len(self.images), 0)
         return wrong / len(self.images)
-
-    def _count(self, forward: int, backward: int) -> None:
-        self.forward, self.backward = self.forward + forward, self.backward + backward

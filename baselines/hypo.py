@@ -9,9 +9,9 @@ from torch import Tensor
 from baselines.config import HypoConfig
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
+from baselines.tally import Tally
 from datamodules.augment import own_randomness
 from datamodules.images import ImageSet
-from datamodules.protected import Passes
 
 
 class Hypocritical(CraftedByImage):
@@ -47,9 +47,11 @@ class Hypocritical(CraftedByImage):
         Raises:
             ValueError: the surrogate's architecture is unknown or cannot take these images.
         """
-        options, bound = self.options, int(self.epsilon) / 255
+        options, bound, tally = self.options, int(self.epsilon) / 255, Tally()
         with own_randomness(seed, device), torch.enable_grad():
-            model = train_surrogate(options.surrogate, train, classes, seed, device, lambda s: progress(s / 2))
+            model = train_surrogate(
+                options.surrogate, train, classes, seed, device, lambda s: progress(s / 2), tally=tally
+            )
 
             def objective(images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
                 return F.cross_entropy(model(images + noise), labels)
@@ -58,6 +60,5 @@ class Hypocritical(CraftedByImage):
             noise = craft(
                 objective, train, torch.zeros, schedule, options.batch_size, device, lambda s: progress((1 + s) / 2)
             )
-        both = options.surrogate.epochs + options.steps
-        self.passes = Passes(both, both)
+        self.passes = tally.passes(len(train))
         self.own = NoiseByImage(train.images, noise)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from baselines.config import RemConfig
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import signed_steps
+from baselines.tally import Tally
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Passes
 from victims.classifier import build_classifier
 
 
@@ -62,6 +62,7 @@ class RobustErrorMinimising(CraftedByImage):
         with own_randomness(seed, device), torch.enable_grad():
             model = build_classifier(options.arch, classes, channels, (height, width))
             model.to(device).to(memory_format=torch.channels_last)
+            tally = Tally(model)
             crafting = Robust(options, int(self.epsilon) / 255, model, draws(seed, 0))
             images, labels = train.images.to(device), train.labels.to(device)
             optimizer = torch.optim.SGD(
@@ -85,13 +86,12 @@ class RobustErrorMinimising(CraftedByImage):
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                crafting.seen += len(rows)
                 progress((iteration + 1) / work)
             made = []
             for number, rows in enumerate(torch.arange(len(train), device=device).split(options.batch_size)):
                 made.append(crafting.noise(to_float(images[rows]), labels[rows]).cpu())
                 progress((options.iterations + number + 1) / work)
-        self.passes = Passes(crafting.seen / len(train), crafting.seen / len(train))
+        self.passes = tally.passes(len(train))
         self.own = NoiseByImage(train.images, torch.cat(made))
 
 
@@ -103,13 +103,10 @@ class Robust:
         bound: ε in [0, 1] pixel units.
         model: the classifier; put in evaluation mode by each call.
         generator: CPU generator of the transformations.
-
-    Attributes:
-        seen: images that went forward and back through the classifier.
     """
 
     def __init__(self, options: RemConfig, bound: float, model: nn.Module, generator: torch.Generator) -> None:
-        self.options, self.bound, self.model, self.generator, self.seen = options, bound, model, generator, 0
+        self.options, self.bound, self.model, self.generator = options, bound, model, generator
 
     def noise(self, images: Tensor, labels: Tensor) -> Tensor:
         """δ, float B×C×H×W, of images (float B×C×H×W in [0, 1]) with labels (int64 B)."""
@@ -144,7 +141,6 @@ class Robust:
 
     def _logits(self, images: Tensor) -> Tensor:
         self.model.eval()
-        self.seen += len(images)
         logits: Tensor = self.model(images.contiguous(memory_format=torch.channels_last))
         return logits
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from baselines.config import TapConfig
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
+from baselines.tally import Tally
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Passes
 
 
 class Targeted(CraftedByImage):
@@ -62,9 +62,11 @@ class Targeted(CraftedByImage):
         options, bound = self.options, int(self.epsilon) / 255
         work = 1.0 + options.restarts
         best: tuple[float, Tensor] | None = None
-        self.losses = []
+        self.losses, tally = [], Tally()
         with own_randomness(seed, device), torch.enable_grad():
-            model = train_surrogate(options.surrogate, train, classes, seed, device, lambda s: progress(s / work))
+            model = train_surrogate(
+                options.surrogate, train, classes, seed, device, lambda s: progress(s / work), tally=tally
+            )
             steps = 0
 
             def goal(logits: Tensor, labels: Tensor) -> Tensor:
@@ -96,8 +98,7 @@ class Targeted(CraftedByImage):
                 if best is None or loss < best[0]:
                     best = loss, noise
         progress(1.0)
-        both = options.surrogate.epochs + options.restarts * options.steps
-        self.passes = Passes(both + options.restarts, both)
+        self.passes = tally.passes(len(train))
         assert best is not None
         self.own = NoiseByImage(train.images, best[1])
 
