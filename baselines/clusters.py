@@ -125,7 +125,6 @@ class UnlearnableClusters(Resumable):
                 )
             with torch.no_grad():
                 self.patterns = torch.cat([maker(start) for maker in makers]).cpu()
-        kept.done()
         self.passes = tally.passes(len(train))
 
     def protect(self, images: ImageSet) -> Tensor:

@@ -114,7 +114,6 @@ class DeepConfuse(ProtectsByGenerator, Resumable):
                         "passes": [tally.forward, tally.backward],
                     }
                 )
-        kept.done()
         self.generator, self.channels = generator.eval().requires_grad_(False), channels
         self.passes = tally.passes(len(train))
 

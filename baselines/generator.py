@@ -31,15 +31,15 @@ class NoiseGenerator(nn.Module):
         super().__init__()
         self.bound = bound
         self.full = nn.Conv2d(channels, width, 3, padding=1)
-        self.half, self.quarter = _halving(width), _halving(2 * width)
+        self.to_half, self.to_quarter = _halving(width), _halving(2 * width)
         self.middle = Residual(4 * width)
         self.back_half, self.back_full = _narrowing(4 * width), _narrowing(2 * width)
         self.out = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
         full = self.full(images * 4 - 2)
-        half = self.half(full)
-        x = self.middle(self.quarter(half))
+        half = self.to_half(full)
+        x = self.middle(self.to_quarter(half))
         x = half + F.interpolate(self.back_half(x), size=half.shape[-2:], mode="nearest")
         x = full + F.interpolate(self.back_full(x), size=full.shape[-2:], mode="nearest")
         return self.bound * torch.tanh(self.out(x))

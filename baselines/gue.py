@@ -104,7 +104,6 @@ class GameGenerator(ProtectsByGenerator, Resumable):
                         "passes": [tally.forward, tally.backward],
                     }
                 )
-        kept.done()
         self.generator, self.channels = generator.eval().requires_grad_(False), channels
         self.passes = tally.passes(len(train))
 

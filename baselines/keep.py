@@ -18,7 +18,8 @@ class Resumable:
     """What methods share whose fit takes minutes and more.
 
     Attributes:
-        keep: file for the state of a fit that is under way; None keeps nothing. It is removed at the end.
+        keep: file for the state of a fit that is under way; None keeps nothing. Who set it removes it, once what was
+            fitted has done its work: killed before that, the fit need not be done again.
     """
 
     keep: Path | None = None
@@ -34,6 +35,9 @@ class Kept:
         seed: of the fit.
         device: of the networks.
 
+    Attributes:
+        state: what ``save`` was given last, on the CPU; None where there is no file.
+
     Raises:
         DataError: the file is damaged, or of another fit.
     """
@@ -45,7 +49,7 @@ class Kept:
         if path is None or not path.exists():
             return
         try:
-            found = torch.load(path, map_location=device, weights_only=True)
+            found = torch.load(path, map_location="cpu", weights_only=True)
             self.state = found["state"]
             random = found["random"]
         except Exception as error:
@@ -53,9 +57,9 @@ class Kept:
             raise DataError(f"{path}: damaged state of a fit ({reason}); delete it to fit from the start") from error
         if found["about"] != self.about:
             raise DataError(f"{path}: state of another fit (expected {self.about}, found {found['about']}); delete it")
-        torch.set_rng_state(random["cpu"].cpu())
+        torch.set_rng_state(random["cpu"])
         if "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"].cpu(), device)
+            torch.cuda.set_rng_state(random["cuda"], device)
 
     def save(self, state: dict[str, Any]) -> None:
         """Writes the state (tensors, numbers, text, and lists and dicts of these), unless it was just written."""
@@ -68,8 +72,3 @@ class Kept:
         torch.save({"about": self.about, "state": state, "random": random}, buffer)
         write_atomic(self.path, buffer.getvalue())
         self.written = time.monotonic()
-
-    def done(self) -> None:
-        """Removes the file."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)

@@ -1,12 +1,14 @@
 """REM: error-minimising noise that survives transformations and adversarial training."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import RemConfig
+from baselines.keep import Kept, Resumable
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import signed_steps
 from baselines.tally import Tally
@@ -15,7 +17,7 @@ from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
 
 
-class RobustErrorMinimising(CraftedByImage):
+class RobustErrorMinimising(CraftedByImage, Resumable):
     """Fu et al., "Robust Unlearnable Examples: Protecting Data Against Adversarial Learning", ICLR 2022 (2203.14533).
 
     Noise δ, an adversary ρ within, and transformations t of the distribution T:
@@ -70,9 +72,28 @@ class RobustErrorMinimising(CraftedByImage):
             )
             schedule = torch.optim.lr_scheduler.StepLR(optimizer, options.decay_every)
             parts: list[Tensor] = []
+            made: list[Tensor] = []
+            first = 0
+            kept = Kept(self.keep, options, train, seed, device)
+            if kept.state:
+                first, parts, made = (kept.state[key] for key in ("iteration", "parts", "made"))
+                model.load_state_dict(kept.state["model"])
+                optimizer.load_state_dict(kept.state["optimizer"])
+                schedule.load_state_dict(kept.state["schedule"])
+                crafting.generator.set_state(kept.state["generator"])
+                tally.forward, tally.backward = kept.state["passes"]
+
+            def save(iteration: int) -> None:
+                networks: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+                kept.save(
+                    {name: network.state_dict() for name, network in networks.items()}
+                    | {"iteration": iteration, "parts": parts, "made": made}
+                    | {"generator": crafting.generator.get_state(), "passes": [tally.forward, tally.backward]}
+                )
+
             batches = -(-len(train) // options.batch_size)
             work = options.iterations + batches
-            for iteration in range(options.iterations):
+            for iteration in range(first, options.iterations):
                 if not parts:
                     # equal batches of at least batch_size: no crumb for batch norm to stumble over
                     count = max(1, len(train) // options.batch_size)
@@ -87,10 +108,12 @@ class RobustErrorMinimising(CraftedByImage):
                 optimizer.step()
                 schedule.step()
                 progress((iteration + 1) / work)
-            made = []
-            for number, rows in enumerate(torch.arange(len(train), device=device).split(options.batch_size)):
+                save(iteration + 1)
+            everything = torch.arange(len(train), device=device).split(options.batch_size)
+            for number, rows in list(enumerate(everything))[len(made) :]:
                 made.append(crafting.noise(to_float(images[rows]), labels[rows]).cpu())
                 progress((options.iterations + number + 1) / work)
+                save(options.iterations)
         self.passes = tally.passes(len(train))
         self.own = NoiseByImage(train.images, torch.cat(made))
 

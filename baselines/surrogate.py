@@ -106,6 +106,8 @@ def craft(
     device: torch.device,
     progress: Callable[[float], None],
     stay: bool = True,
+    made: list[Tensor] | None = None,
+    save: Callable[[list[Tensor]], None] = lambda _: None,
 ) -> Tensor:
     """Noise for all images, batch by batch, float N×C×H×W on the CPU.
 
@@ -118,12 +120,15 @@ def craft(
         device: of the objective.
         progress: called with the share that is done, in [0, 1].
         stay: as for ``signed_steps``.
+        made: noise of the first batches, which is there already.
+        save: called after each batch with the noise of all batches so far.
     """
     bound, steps, length = options
-    made = []
-    for rows in torch.arange(len(train)).split(batch_size):
+    made = list(made or [])
+    for rows in torch.arange(len(train)).split(batch_size)[len(made) :]:
         images, labels = to_float(train.pixels(rows)).to(device), train.labels[rows].to(device)
         noise = start(tuple(images.shape)).clamp(-bound, bound).to(device)
         made.append(signed_steps(objective, images, labels, noise, bound, steps, length, stay).cpu())
         progress(float(rows[-1] + 1) / len(train))
+        save(made)
     return torch.cat(made)

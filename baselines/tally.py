@@ -1,8 +1,11 @@
 """Passes through networks, counted as they happen: what a method costs on any machine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from datamodules.protected import Passes
 
@@ -29,6 +32,20 @@ class Tally:
     def watch(self, network: nn.Module) -> None:
         """Counts this network's passes too."""
         network.register_forward_hook(self._went)
+
+    @contextmanager
+    def everywhere(self, *kinds: type[nn.Module]) -> Iterator[None]:
+        """Counts the passes of all networks of these kinds, those too that are only made inside."""
+
+        def went(network: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(network, kinds):
+                self._went(network, inputs, output)
+
+        hook = register_module_forward_hook(went)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def passes(self, images: int) -> Passes:
         """What was counted, for each of so many images."""

@@ -13,7 +13,7 @@ from experiments.data import make_data
 from experiments.evaluate import evaluate_seed, finish, reopen, summed_up
 from experiments.folder import choose, describe, is_main, say
 from experiments.logs import log_end
-from experiments.methods import protect_seed
+from experiments.methods import cost_of, protect_seed
 from victims.classifier import check_arch
 
 WHERE = ("accelerator", "devices", "num_nodes", "strategy", "log_every")  # may differ when a run goes on
@@ -89,6 +89,8 @@ def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -
     """One seed: protect, evaluate. Stages that are done are not done again."""
     made = protect_seed(config, data, folder, seed)
     entry = evaluate_seed(config, data, folder, folder, seed, made.seconds, made.device)
+    if cost := cost_of(folder):
+        entry["cost"] = cost
     if is_main():
         log_end(made.loggers, folder, summed_up(config, data, [entry]))
     return entry

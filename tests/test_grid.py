@@ -235,11 +235,12 @@ def test_faults_of_a_grid_are_named(
 def test_comparisons_have_every_method_once_at_least_and_the_same_victims() -> None:
     for path in (p for p in (CONFIGS / "grid").iterdir() if p.name.startswith("compare_")):
         spec = read_grid(path.name.removesuffix(".yaml"))
+        spec["data"] = {"digits": {"data": "digits"}}  # the grid's own may not be on this machine
         methods = {variant.get("method", OURS) for variant in spec["variants"].values()}
         assert methods == {OURS, *get_args(Method)}
         cells = cells_of(spec, path.name)
         fast = {c.place["variant"] for c in cells if c.place.get("setting") == "fast"}
-        assert fast == {"confoundergan", "random, sample-wise"}
+        assert fast == {"confoundergan", "random, sample-wise", "deepconfuse", "gue", "clusters"}
         assert len({c.place["variant"] for c in cells if c.place.get("setting") == "standard"}) == len(spec["variants"])
 
 

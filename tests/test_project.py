@@ -24,6 +24,7 @@ OTHERS = (
     "loop_overhead_cpu.json",
     "data_cpu.json",
     "protect_cpu.json",
+    "methods_cpu.json",
     "grid.json",
 )  # benchmarks, and what a grid was asked
 LAYERS = {"datamodules": 0, "victims": 1, "gan": 2, "baselines": 3, "callbacks": 3, "experiments": 4}

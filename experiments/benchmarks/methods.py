@@ -1,0 +1,106 @@
+"""How fast protections are fitted beside the bare passes through a network that the published algorithms imply.
+
+::
+
+    python -m experiments.benchmarks.methods images=64 rounds=3
+
+Each method that crafts noise against a classifier is fitted on a few embedded digits, with few steps. Its passes,
+counted as executed, are compared with those that its paper's steps imply with the same options (baselines/facts.py),
+and the processor's seconds with those of as many bare passes: forward, loss, backward to the images, on batches of the
+same size through the same network, in the same process. Both ratios are to be at most 1.2. Of generators and of the
+linear classifier passes are counted alone: theirs are through other networks.
+"""
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any, get_args
+
+import torch
+import torch.nn.functional as F
+
+from baselines.config import BaselinesConfig, Method, SurrogateConfig
+from baselines.facts import implied
+from baselines.registry import make_protection
+from datamodules.images import ImageSet, to_float
+from experiments.config import compose
+from experiments.data import make_data
+from experiments.folder import environment, write_json
+from victims.classifier import build_classifier
+
+CPU = torch.device("cpu")
+BATCH = 32
+LIMIT = 1.2
+
+
+def few() -> BaselinesConfig:
+    """Options with few steps, without augmentation, which a bare pass has not."""
+    c = BaselinesConfig()
+    clean = SurrogateConfig(epochs=5, batch_size=BATCH, lr=0.03, augment="none")
+    return replace(
+        c,
+        emn=replace(c.emn, rounds=2, steps=6, batch_size=BATCH, surrogate_steps=4, stop_error=0.0),
+        tap=replace(c.tap, restarts=1, steps=10, augment="none", batch_size=BATCH, surrogate=clean),
+        rem=replace(c.rem, iterations=4, steps=3, samples=2, adversary_steps=1, augment="none", batch_size=BATCH),
+        hypo=replace(c.hypo, steps=10, batch_size=BATCH, surrogate=clean),
+        deepconfuse=replace(c.deepconfuse, trials=1, epochs=1, batch_size=BATCH),
+        gue=replace(c.gue, epochs=1, steps=2, batch_size=BATCH),
+        clusters=replace(c.clusters, count=4, epochs=2, batch_size=BATCH, surrogate=clean),
+    )
+
+
+def bare(train: ImageSet, classes: int, passes: int) -> float:
+    """Seconds of the processor for a forward and a backward pass of one image."""
+    channels, height, width = train.shape
+    model = build_classifier("narrow", classes, channels, (height, width)).eval().requires_grad_(False)
+    model.to(memory_format=torch.channels_last)
+    started = time.process_time()
+    for _ in range(passes):
+        for rows in torch.arange(len(train)).split(BATCH):
+            images = to_float(train.pixels(rows)).contiguous(memory_format=torch.channels_last).requires_grad_()
+            torch.autograd.grad(F.cross_entropy(model(images), train.labels[rows]), images)
+    return (time.process_time() - started) / passes / len(train)
+
+
+def measured(name: Method, train: ImageSet, classes: int, rounds: int) -> dict[str, Any]:
+    """Passes and seconds of one method beside what its paper implies."""
+    config, ratios, protection = few(), [], make_protection(name, few(), 8.0)
+    for _ in range(rounds):
+        alone = bare(train, classes, 4)
+        protection = make_protection(name, config, 8.0)
+        started = time.process_time()
+        protection.fit(train, classes, 0, CPU, lambda _: None)
+        spent = time.process_time() - started
+        least = implied(name, config, len(train)) * getattr(protection, "rounds", 1)
+        ratios.append(spent / (least * len(train) * alone))
+    counted = protection.passes.backward
+    generates = name in ("deepconfuse", "gue", "clusters")
+    return {
+        "passes": counted,
+        "implied": least,
+        "passes_ratio": counted / least,
+        "seconds_ratio": None if generates or name == "pil" else median(ratios),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Measures, prints and writes the result; 1 where a method takes more than LIMIT of what is implied."""
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    count, rounds = int(given.get("images", 64)), int(given.get("rounds", 3))
+    torch.set_num_threads(1)
+    data = make_data(compose(["data=digits"])[0])
+    train = data.parts["train"].subset(torch.arange(count))
+    names = [name for name in get_args(Method) if implied(name, few(), count)]
+    result: dict[str, Any] = {"images": count, "rounds": rounds, "limit": LIMIT, "environment": environment()}
+    result["methods"] = {name: measured(name, train, data.classes, rounds) for name in names}
+    write_json(Path("results/methods_cpu.json"), result)
+    print(json.dumps(result["methods"], indent=2))
+    ratios = [m[key] for m in result["methods"].values() for key in ("passes_ratio", "seconds_ratio")]
+    return int(any(ratio is not None and ratio > LIMIT for ratio in ratios))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
