@@ -157,7 +157,9 @@ def fitting(name: str) -> str:
     if not (ROOT / "results" / f"{name}.json").exists():
         return "Not measured yet (`make benchmark`)."
     result = load(name)
-    rows = [["`method=`", "backward passes an image", "implied by the paper", "ratio", "seconds, of bare passes'"]]
+    rows = [
+        ["`method=`", "backward passes an image", "implied by the paper", "ratio", "seconds, of the implied passes'"]
+    ]
     for method, found in result["methods"].items():
         counts = [f"{found[key]:.2f}" for key in ("passes", "implied", "passes_ratio")]
         seconds = "–" if found["seconds_ratio"] is None else f"{found['seconds_ratio']:.2f}"
