@@ -8,7 +8,9 @@ from typing import Literal
 
 from datamodules.config import augment_fault, option
 
-Method = Literal["random", "lsp", "emn", "ar", "cuda", "ops", "tap", "rem", "pil", "hypo"]
+Method = Literal[
+    "random", "lsp", "emn", "ar", "cuda", "ops", "tap", "rem", "pil", "hypo", "deepconfuse", "gue", "clusters"
+]
 Kind = Literal["sample", "class"]
 
 
@@ -169,6 +171,49 @@ class RemConfig:
 
 
 @dataclass
+class DeepConfuseConfig:
+    """DeepConfuse (Feng et al., NeurIPS 2019)."""
+
+    arch: str = option("narrow", "classifier that is led astray: 'narrow' or any timm model name; published: vgg11")
+    trials: int = option(500, "classifiers trained from the start, one after another", ge=1)
+    epochs: int = option(10, "epochs of each of them", ge=1)
+    batch_size: int = option(128, "images a step", ge=2)
+    classifier_lr: float = option(0.01, "learning rate of the classifier's plain sgd", gt=0)
+    lr: float = option(1e-4, "learning rate of the generator's Adam", gt=0)
+    width: int = option(16, "channels of the generator at full resolution", ge=8)
+
+
+@dataclass
+class GueConfig:
+    """Game unlearnable examples (Liu et al., AAAI 2024)."""
+
+    arch: str = option("narrow", "classifier of the game: 'narrow' or any timm model name; published: resnet18")
+    epochs: int = option(50, "epochs of the game", ge=1)
+    batch_size: int = option(128, "images a step", ge=2)
+    steps: int = option(10, "steps in which the classifier's answer is sought, for each batch", ge=1)
+    classifier_lr: float = option(0.01, "learning rate of the classifier's plain sgd", gt=0)
+    lr: float = option(0.1, "learning rate of the generator's plain sgd", gt=0)
+    eta: float = option(1.5, "how fast the classifier must near its answer", gt=0)
+    width: int = option(16, "channels of the generator at full resolution", ge=8)
+
+
+@dataclass
+class ClustersConfig:
+    """Unlearnable clusters (Zhang et al., CVPR 2023)."""
+
+    count: int = option(10, "clusters", ge=2)
+    epochs: int = option(50, "epochs of the generators", ge=1)
+    batch_size: int = option(128, "images a step", ge=1)
+    lr: float = option(1e-4, "learning rate of the generators' Adam", gt=0)
+    width: int = option(16, "channels of a generator at full resolution", ge=8)
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        return augment_fault("baselines.clusters.surrogate.augment", self.surrogate.augment)
+
+
+@dataclass
 class BaselinesConfig:
     """The options of every baseline."""
 
@@ -182,6 +227,9 @@ class BaselinesConfig:
     rem: RemConfig = field(default_factory=RemConfig)
     pil: PilConfig = field(default_factory=PilConfig)
     hypo: HypoConfig = field(default_factory=HypoConfig)
+    deepconfuse: DeepConfuseConfig = field(default_factory=DeepConfuseConfig)
+    gue: GueConfig = field(default_factory=GueConfig)
+    clusters: ClustersConfig = field(default_factory=ClustersConfig)
 
     def archs(self) -> dict[str, str]:
         """The architectures that are named, by key."""
@@ -190,6 +238,9 @@ class BaselinesConfig:
             "baselines.rem.arch": self.rem.arch,
             "baselines.tap.surrogate.arch": self.tap.surrogate.arch,
             "baselines.hypo.surrogate.arch": self.hypo.surrogate.arch,
+            "baselines.deepconfuse.arch": self.deepconfuse.arch,
+            "baselines.gue.arch": self.gue.arch,
+            "baselines.clusters.surrogate.arch": self.clusters.surrogate.arch,
         }
 
     def shortened(self) -> "BaselinesConfig":
@@ -202,4 +253,7 @@ class BaselinesConfig:
             rem=replace(self.rem, iterations=1, steps=2, samples=2, adversary_steps=2),
             pil=replace(self.pil, epochs=1, steps=2),
             hypo=replace(self.hypo, steps=2, surrogate=replace(self.hypo.surrogate, epochs=1)),
+            deepconfuse=replace(self.deepconfuse, trials=1, epochs=1),
+            gue=replace(self.gue, epochs=1, steps=2),
+            clusters=replace(self.clusters, epochs=1, surrogate=replace(self.clusters.surrogate, epochs=1)),
         )

@@ -1,20 +1,23 @@
 """EMN: error-minimising noise, crafted against a surrogate that learns along."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import EmnConfig
+from baselines.keep import Kept, Resumable
 from baselines.noise import NoiseByImage, check_classes, protect_by_class, protect_by_image
+from baselines.tally import Tally
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.images import ImageSet, to_float
 from datamodules.protected import Norm, Passes
 from victims.classifier import build_classifier
 
 
-class ErrorMinimising:
+class ErrorMinimising(Resumable):
     """Huang et al., "Unlearnable Examples: Making Personal Data Unexploitable", ICLR 2021 (arXiv 2101.04898).
 
     The noise δ, zero at the start, and a surrogate f_θ minimise the same loss in turns:
@@ -77,8 +80,17 @@ class ErrorMinimising:
         with own_randomness(seed, device), torch.enable_grad():
             model = build_classifier(options.arch, classes, channels, (height, width))
             model.to(device).to(memory_format=torch.channels_last)
+            tally = Tally(model)
             crafting = _Crafting(options, int(self.epsilon), model, train, classes if by_class else len(train), device)
-            for self.rounds in range(1, options.rounds + 1):
+            kept, done = Kept(self.keep, options, train, seed, device), 0
+            if kept.state:
+                done = self.rounds = kept.state["rounds"]
+                self.error = kept.state["error"]
+                model.load_state_dict(kept.state["model"])
+                crafting.optimizer.load_state_dict(kept.state["optimizer"])
+                crafting.noise, crafting.left = kept.state["noise"].to(device), kept.state["left"]
+                tally.forward, tally.backward = kept.state["passes"]
+            for self.rounds in range(done + 1, options.rounds + 1):
                 crafting.train_surrogate(draws(seed, self.rounds))
                 for step in range(options.steps):
                     crafting.improve_noise()
@@ -86,8 +98,14 @@ class ErrorMinimising:
                 self.error = crafting.error()
                 if self.error < options.stop_error:
                     break
+                networks: dict[str, Any] = {"model": model, "optimizer": crafting.optimizer}
+                kept.save(
+                    {name: network.state_dict() for name, network in networks.items()}
+                    | {"rounds": self.rounds, "error": self.error, "noise": crafting.noise, "left": crafting.left}
+                    | {"passes": [tally.forward, tally.backward]}
+                )
         progress(1.0)
-        self.passes = Passes(crafting.forward / len(train), crafting.backward / len(train))
+        self.passes = tally.passes(len(train))
         if by_class:
             self.patterns = crafting.noise.cpu()
         else:
@@ -130,16 +148,15 @@ class _Crafting:
             model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
         )
         self.parts = torch.arange(len(train), device=device).split(options.batch_size)
-        self.shuffled = self._shuffled()
-        self.forward = self.backward = 0
+        self.left: list[Tensor] = []  # batches of rows that the epoch under way has left
 
-    def _shuffled(self) -> Iterator[Tensor]:
-        """Endless shuffled batches of rows, epoch after epoch."""
+    def _next(self) -> Tensor:
+        """The next shuffled batch of rows, epoch after epoch."""
         count = len(self.images)
-        while True:
+        if not self.left:
             # equal batches of at least batch_size: no crumb for batch norm to stumble over
-            for rows in torch.randperm(count).tensor_split(max(1, count // self.options.batch_size)):
-                yield rows.to(self.images.device)
+            self.left = list(torch.randperm(count).tensor_split(max(1, count // self.options.batch_size)))
+        return self.left.pop(0).to(self.images.device)
 
     def _worn(self, rows: Tensor) -> Tensor:
         """The images at ``rows`` (int64 B) with their noise, float B×C×H×W in [0, 1]."""
@@ -151,7 +168,7 @@ class _Crafting:
         """M batches of SGD on what a victim would see; the generator draws the augmentation."""
         self.model.train()
         for _ in range(self.options.surrogate_steps):
-            rows = next(self.shuffled)
+            rows = self._next()
             batch = augment(self._worn(rows), self.options.augment, generator)
             loss = F.cross_entropy(self.model(batch), self.labels[rows])
             self.optimizer.zero_grad(set_to_none=True)
@@ -159,7 +176,6 @@ class _Crafting:
             if self.options.clip:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
             self.optimizer.step()
-            self._count(len(rows), len(rows))
 
     def improve_noise(self) -> None:
         """One step of every noise towards a smaller loss; the surrogate stays as it is."""
@@ -171,7 +187,6 @@ class _Crafting:
             worn = self._worn(rows).requires_grad_()
             loss = F.cross_entropy(self.model(worn), self.labels[rows], reduction="sum")
             (gradient,) = torch.autograd.grad(loss, worn)
-            self._count(len(rows), len(rows))
             if total is not None:
                 total.index_add_(0, self.labels[rows], gradient)
                 continue
@@ -186,8 +201,4 @@ class _Crafting:
         """The surrogate's share of errors on all protected images, in [0, 1]."""
         self.model.eval()
         wrong = sum(int((self.model(self._worn(rows)).argmax(1) != self.labels[rows]).sum()) for rows in self.parts)
-        self._count(len(self.images), 0)
         return wrong / len(self.images)
-
-    def _count(self, forward: int, backward: int) -> None:
-        self.forward, self.backward = self.forward + forward, self.backward + backward

@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.config import HypoConfig
+from baselines.keep import Kept, Resumable
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
+from baselines.tally import Tally
 from datamodules.augment import own_randomness
 from datamodules.images import ImageSet
-from datamodules.protected import Passes
 
 
-class Hypocritical(CraftedByImage):
+class Hypocritical(CraftedByImage, Resumable):
     """Tao et al., "Better Safe Than Sorry: Preventing Delusive Adversaries with Adversarial Training", NeurIPS 2021.
 
     Against a classifier f trained on the clean images, in evaluation mode, the noise of every image minimises
@@ -47,17 +48,33 @@ class Hypocritical(CraftedByImage):
         Raises:
             ValueError: the surrogate's architecture is unknown or cannot take these images.
         """
-        options, bound = self.options, int(self.epsilon) / 255
+        options, bound, tally = self.options, int(self.epsilon) / 255, Tally()
         with own_randomness(seed, device), torch.enable_grad():
-            model = train_surrogate(options.surrogate, train, classes, seed, device, lambda s: progress(s / 2))
+            model = train_surrogate(
+                options.surrogate, train, classes, seed, device, lambda s: progress(s / 2), tally=tally
+            )
+
+            kept = Kept(self.keep, options, train, seed, device)
+            if kept.state:
+                tally.forward, tally.backward = kept.state["passes"]
+
+            def save(made: list[Tensor]) -> None:
+                kept.save({"made": made, "passes": [tally.forward, tally.backward]})
 
             def objective(images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
                 return F.cross_entropy(model(images + noise), labels)
 
             schedule = (bound, options.steps, options.step_size * bound)
             noise = craft(
-                objective, train, torch.zeros, schedule, options.batch_size, device, lambda s: progress((1 + s) / 2)
+                objective,
+                train,
+                torch.zeros,
+                schedule,
+                options.batch_size,
+                device,
+                lambda s: progress((1 + s) / 2),
+                made=kept.state["made"] if kept.state else None,
+                save=save,
             )
-        both = options.surrogate.epochs + options.steps
-        self.passes = Passes(both, both)
+        self.passes = tally.passes(len(train))
         self.own = NoiseByImage(train.images, noise)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from baselines.config import PilConfig, SurrogateConfig
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
+from baselines.tally import Tally
 from datamodules.augment import own_randomness
 from datamodules.images import ImageSet
-from datamodules.protected import Passes
 
 
 class Linearising(CraftedByImage):
@@ -53,9 +53,9 @@ class Linearising(CraftedByImage):
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
     ) -> None:
         """Trains the linear classifier and crafts the noise; see Protection."""
-        options, bound = self.options, int(self.epsilon) / 255
+        options, bound, tally = self.options, int(self.epsilon) / 255, Tally()
         with own_randomness(seed, device), torch.enable_grad():
-            model = linear_classifier(options, train, classes, seed, device, lambda s: progress(s / 2))
+            model = linear_classifier(options, train, classes, seed, device, lambda s: progress(s / 2), tally)
             uniform = torch.full((classes,), 1 / classes, device=device)
 
             def objective(images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
@@ -70,8 +70,7 @@ class Linearising(CraftedByImage):
             noise = craft(
                 objective, train, start, schedule, options.batch_size, device, lambda s: progress((1 + s) / 2), False
             )
-        both = options.epochs + 2 * options.steps  # a step looks at the image and at the noise alone
-        self.passes = Passes(both, both)
+        self.passes = tally.passes(len(train))  # a step looks at the image and at the noise alone
         self.own = NoiseByImage(train.images, noise)
 
 
@@ -82,10 +81,11 @@ def linear_classifier(
     seed: int,
     device: torch.device,
     progress: Callable[[float], None],
+    tally: Tally | None = None,
 ) -> nn.Module:
     """Logits of pixels in [0, 1] by one matrix, without bias, trained on clean images; arguments as of ``fit``."""
     learning = SurrogateConfig(
         epochs=options.epochs, batch_size=options.batch_size, lr=options.lr, weight_decay=0.0, augment="none"
     )
     linear = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(train.shape), classes, bias=False))
-    return train_surrogate(learning, train, classes, seed, device, progress, linear)
+    return train_surrogate(learning, train, classes, seed, device, progress, linear, tally)

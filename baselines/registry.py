@@ -4,9 +4,12 @@ from collections.abc import Callable
 from typing import get_args
 
 from baselines.ar import Autoregressive
+from baselines.clusters import UnlearnableClusters
 from baselines.config import BaselinesConfig, Method
 from baselines.cuda import ConvolutionFilters
+from baselines.deepconfuse import DeepConfuse
 from baselines.emn import ErrorMinimising
+from baselines.gue import GameGenerator
 from baselines.hypo import Hypocritical
 from baselines.lsp import LinearlySeparable
 from baselines.ops import OnePixel
@@ -41,6 +44,9 @@ def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Prote
         "rem": lambda: RobustErrorMinimising(config.rem, epsilon),
         "pil": lambda: Linearising(config.pil, epsilon),
         "hypo": lambda: Hypocritical(config.hypo, epsilon),
+        "deepconfuse": lambda: DeepConfuse(config.deepconfuse, epsilon),
+        "gue": lambda: GameGenerator(config.gue, epsilon),
+        "clusters": lambda: UnlearnableClusters(config.clusters, epsilon),
     }
     if name not in made:
         raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, found {name!r}")

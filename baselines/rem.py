@@ -1,21 +1,23 @@
 """REM: error-minimising noise that survives transformations and adversarial training."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import RemConfig
+from baselines.keep import Kept, Resumable
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import signed_steps
+from baselines.tally import Tally
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Passes
 from victims.classifier import build_classifier
 
 
-class RobustErrorMinimising(CraftedByImage):
+class RobustErrorMinimising(CraftedByImage, Resumable):
     """Fu et al., "Robust Unlearnable Examples: Protecting Data Against Adversarial Learning", ICLR 2022 (2203.14533).
 
     Noise δ, an adversary ρ within, and transformations t of the distribution T:
@@ -62,6 +64,7 @@ class RobustErrorMinimising(CraftedByImage):
         with own_randomness(seed, device), torch.enable_grad():
             model = build_classifier(options.arch, classes, channels, (height, width))
             model.to(device).to(memory_format=torch.channels_last)
+            tally = Tally(model)
             crafting = Robust(options, int(self.epsilon) / 255, model, draws(seed, 0))
             images, labels = train.images.to(device), train.labels.to(device)
             optimizer = torch.optim.SGD(
@@ -69,9 +72,28 @@ class RobustErrorMinimising(CraftedByImage):
             )
             schedule = torch.optim.lr_scheduler.StepLR(optimizer, options.decay_every)
             parts: list[Tensor] = []
+            made: list[Tensor] = []
+            first = 0
+            kept = Kept(self.keep, options, train, seed, device)
+            if kept.state:
+                first, parts, made = (kept.state[key] for key in ("iteration", "parts", "made"))
+                model.load_state_dict(kept.state["model"])
+                optimizer.load_state_dict(kept.state["optimizer"])
+                schedule.load_state_dict(kept.state["schedule"])
+                crafting.generator.set_state(kept.state["generator"])
+                tally.forward, tally.backward = kept.state["passes"]
+
+            def save(iteration: int) -> None:
+                networks: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+                kept.save(
+                    {name: network.state_dict() for name, network in networks.items()}
+                    | {"iteration": iteration, "parts": parts, "made": made}
+                    | {"generator": crafting.generator.get_state(), "passes": [tally.forward, tally.backward]}
+                )
+
             batches = -(-len(train) // options.batch_size)
             work = options.iterations + batches
-            for iteration in range(options.iterations):
+            for iteration in range(first, options.iterations):
                 if not parts:
                     # equal batches of at least batch_size: no crumb for batch norm to stumble over
                     count = max(1, len(train) // options.batch_size)
@@ -85,13 +107,14 @@ class RobustErrorMinimising(CraftedByImage):
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                crafting.seen += len(rows)
                 progress((iteration + 1) / work)
-            made = []
-            for number, rows in enumerate(torch.arange(len(train), device=device).split(options.batch_size)):
+                save(iteration + 1)
+            everything = torch.arange(len(train), device=device).split(options.batch_size)
+            for number, rows in list(enumerate(everything))[len(made) :]:
                 made.append(crafting.noise(to_float(images[rows]), labels[rows]).cpu())
                 progress((options.iterations + number + 1) / work)
-        self.passes = Passes(crafting.seen / len(train), crafting.seen / len(train))
+                save(options.iterations)
+        self.passes = tally.passes(len(train))
         self.own = NoiseByImage(train.images, torch.cat(made))
 
 
@@ -103,13 +126,10 @@ class Robust:
         bound: ε in [0, 1] pixel units.
         model: the classifier; put in evaluation mode by each call.
         generator: CPU generator of the transformations.
-
-    Attributes:
-        seen: images that went forward and back through the classifier.
     """
 
     def __init__(self, options: RemConfig, bound: float, model: nn.Module, generator: torch.Generator) -> None:
-        self.options, self.bound, self.model, self.generator, self.seen = options, bound, model, generator, 0
+        self.options, self.bound, self.model, self.generator = options, bound, model, generator
 
     def noise(self, images: Tensor, labels: Tensor) -> Tensor:
         """δ, float B×C×H×W, of images (float B×C×H×W in [0, 1]) with labels (int64 B)."""
@@ -144,7 +164,6 @@ class Robust:
 
     def _logits(self, images: Tensor) -> Tensor:
         self.model.eval()
-        self.seen += len(images)
         logits: Tensor = self.model(images.contiguous(memory_format=torch.channels_last))
         return logits
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import SurrogateConfig
+from baselines.tally import Tally
 from datamodules.augment import augment, draws
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
@@ -23,6 +24,7 @@ def train_surrogate(
     device: torch.device,
     progress: Callable[[float], None],
     model: nn.Module | None = None,
+    tally: Tally | None = None,
 ) -> nn.Module:
     """A classifier trained on clean images by SGD with cosine learning rate, in evaluation mode, its weights fixed.
 
@@ -34,12 +36,15 @@ def train_surrogate(
         device: of everything.
         progress: called with the share that is done, in [0, 1].
         model: trained instead of a new one of ``options.arch``.
+        tally: counts the passes of the training, and all later ones through the classifier.
 
     Raises:
         ValueError: the architecture is unknown or cannot take these images.
     """
     channels, height, width = train.shape
     model = model or build_classifier(options.arch, classes, channels, (height, width))
+    if tally is not None:
+        tally.watch(model)
     model.to(device).to(memory_format=torch.channels_last).train()
     images, labels = train.images.to(device), train.labels.to(device)
     optimizer = torch.optim.SGD(model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay)
@@ -101,6 +106,8 @@ def craft(
     device: torch.device,
     progress: Callable[[float], None],
     stay: bool = True,
+    made: list[Tensor] | None = None,
+    save: Callable[[list[Tensor]], None] = lambda _: None,
 ) -> Tensor:
     """Noise for all images, batch by batch, float N×C×H×W on the CPU.
 
@@ -113,12 +120,15 @@ def craft(
         device: of the objective.
         progress: called with the share that is done, in [0, 1].
         stay: as for ``signed_steps``.
+        made: noise of the first batches, which is there already.
+        save: called after each batch with the noise of all batches so far.
     """
     bound, steps, length = options
-    made = []
-    for rows in torch.arange(len(train)).split(batch_size):
+    made = list(made or [])
+    for rows in torch.arange(len(train)).split(batch_size)[len(made) :]:
         images, labels = to_float(train.pixels(rows)).to(device), train.labels[rows].to(device)
         noise = start(tuple(images.shape)).clamp(-bound, bound).to(device)
         made.append(signed_steps(objective, images, labels, noise, bound, steps, length, stay).cpu())
         progress(float(rows[-1] + 1) / len(train))
+        save(made)
     return torch.cat(made)

@@ -7,15 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.config import TapConfig
+from baselines.keep import Kept, Resumable
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
+from baselines.tally import Tally
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Passes
 
 
-class Targeted(CraftedByImage):
+class Targeted(CraftedByImage, Resumable):
     """Fowl et al., "Adversarial Examples Make Strong Poisons", NeurIPS 2021 (arXiv 2106.10807).
 
     Against a classifier f trained on the clean images, in evaluation mode, the noise of every image minimises, from
@@ -62,10 +63,18 @@ class Targeted(CraftedByImage):
         options, bound = self.options, int(self.epsilon) / 255
         work = 1.0 + options.restarts
         best: tuple[float, Tensor] | None = None
-        self.losses = []
+        self.losses, tally = [], Tally()
         with own_randomness(seed, device), torch.enable_grad():
-            model = train_surrogate(options.surrogate, train, classes, seed, device, lambda s: progress(s / work))
-            steps = 0
+            model = train_surrogate(
+                options.surrogate, train, classes, seed, device, lambda s: progress(s / work), tally=tally
+            )
+            steps, first, begun = 0, 0, None
+            kept = Kept(self.keep, options, train, seed, device)
+            if kept.state:
+                first, steps, begun = (kept.state[key] for key in ("restart", "steps", "made"))
+                self.losses, found = kept.state["losses"], kept.state["best"]
+                best = found and (found[0], found[1])
+                tally.forward, tally.backward = kept.state["passes"]
 
             def goal(logits: Tensor, labels: Tensor) -> Tensor:
                 if options.goal == "targeted":
@@ -80,13 +89,23 @@ class Targeted(CraftedByImage):
             def start(shape: tuple[int, ...]) -> Tensor:
                 return bound * torch.randn(shape)
 
-            for restart in range(options.restarts):
+            for restart in range(first, options.restarts):
 
                 def advance(share: float, done: int = restart + 1) -> None:
                     progress((done + share) / work)
 
                 schedule = (bound, options.steps, options.step_size * bound)
-                noise = craft(objective, train, start, schedule, options.batch_size, device, advance)
+
+                def save(
+                    made: list[Tensor], at: int = restart, so_far: list[float | Tensor] | None = best and [*best]
+                ) -> None:
+                    state = {"restart": at, "steps": steps, "made": made, "losses": self.losses, "best": so_far}
+                    kept.save(state | {"passes": [tally.forward, tally.backward]})
+
+                noise = craft(
+                    objective, train, start, schedule, options.batch_size, device, advance, made=begun, save=save
+                )
+                begun = None
                 loss = 0.0
                 with torch.no_grad():
                     for rows in torch.arange(len(train)).split(options.batch_size):
@@ -96,8 +115,7 @@ class Targeted(CraftedByImage):
                 if best is None or loss < best[0]:
                     best = loss, noise
         progress(1.0)
-        both = options.surrogate.epochs + options.restarts * options.steps
-        self.passes = Passes(both + options.restarts, both)
+        self.passes = tally.passes(len(train))
         assert best is not None
         self.own = NoiseByImage(train.images, best[1])
 

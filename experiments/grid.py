@@ -53,7 +53,7 @@ from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leav
 from experiments.data import make_data
 from experiments.evaluate import named_right, settings_of, stored_set
 from experiments.folder import environment, say, write_json
-from experiments.methods import linf_bound, protect_seed
+from experiments.methods import cost_of, linf_bound, protect_seed
 from experiments.train import check_classifiers, quieten
 from victims.config import Recipe
 from victims.defences import operations, passes
@@ -64,7 +64,7 @@ VERSION = 1  # part of every key; raised when the same options come to mean some
 # whose class the generator names wrongly, what a thief could learn from, did the others teach nothing
 SETTINGS_ALL = ("clean", "standard", "clean_fast", "fast", "misnamed")
 PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "unseen", "misnamed": "unseen"}
-CELLS, MADE, PASSES = "cells.jsonl", "made.json", "passes.json"
+CELLS, MADE = "cells.jsonl", "made.json"
 KEYS = {"about", "data", "variants", "victims", "settings", "seeds", "measured_on"}
 
 
@@ -390,8 +390,6 @@ def _made(cell: Cell, key: str, store: Path) -> Path:
         data.seed = seed
         config = replace(cell.config, victim=replace(cell.config.victim, check_every=0))
         made = protect_seed(config, data, folder, seed)
-        if made.passes is not None:
-            write_json(folder / PASSES, asdict(made.passes))
         write_json(folder / MADE, made.seconds)
     return folder
 
@@ -409,7 +407,7 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
     }
     return {
         "stages": json.loads((folder / MADE).read_text()),
-        "passes": json.loads((folder / PASSES).read_text()) if (folder / PASSES).exists() else None,
+        "cost_to_make": cost_of(folder),
         "images": len(data.parts["train"]),
         "epsilon": linf_bound(cell.config),
         "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},

@@ -68,9 +68,15 @@ def table(rows: list[Row]) -> str:
                 cells += [moments([sum(r["stages"].values()) / 60 for r in protections])]
                 if sizes:
                     cells += [moments([h[norm] for h in hidden if norm in h], scale) for norm, scale in SIZES]
-                    cells += [moments([r["passes"]["backward"] for r in protections if r.get("passes")])]
+                    cells += [moments([n for r in protections if (n := backward(r)) is not None])]
                 lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def backward(row: Row) -> float | None:
+    """Backward passes an image that fitting took; None where they were not counted (``passes``: in older rows)."""
+    found: float | None = (row.get("cost_to_make") or row.get("passes") or {}).get("backward")
+    return found
 
 
 def unique(rows: list[Row], key: str) -> list[Any]:

@@ -1,6 +1,8 @@
 """A method at work on a run's data: fitted, exported, its protected sets on disk. ConfounderGAN is one among them."""
 
+import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,23 +11,34 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from torch import Tensor
 
+from baselines.keep import Resumable
 from baselines.registry import make_protection
+from baselines.tally import Tally
 from callbacks.export import SETTINGS, Export, describe_part
 from callbacks.retraining import own_device
 from callbacks.seeding import SeedEveryStep
 from callbacks.stopping import StopOnNan, StopOnSignal, WholeCheckpoints
 from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
+from datamodules.images import ImageSet
 from datamodules.protected import MANIFEST, About, Passes, write_protected
 from experiments.config import OURS, Config
-from experiments.folder import RunError, is_main, progress_bar, versions
+from experiments.folder import RunError, is_main, progress_bar, versions, write_json
 from experiments.launch import MeetingDDP, started_by
 from experiments.logs import make_loggers
+from gan.encoder import ConvEncoder, PretrainedEncoder
 from gan.module import ConfounderGAN
+from gan.networks import Discriminator
 from gan.protection import Card, TrainedGenerator
+from victims.classifier import Normalised
 
 LAST = "last.ckpt"
+COST = "cost.json"  # what fitting and protecting cost
+STATE = "fit.ckpt"  # of a baseline's fit that is under way
+NETWORKS = (ConvEncoder, PretrainedEncoder, Discriminator, Normalised)  # that ConfounderGAN's images go through
+SAMPLE = 512  # images by which the speed of protecting is measured
 
 
 @dataclass(frozen=True)
@@ -36,13 +49,11 @@ class Made:
         seconds: of ``training`` and ``export``.
         device: of this process.
         loggers: of the training, still open.
-        passes: through networks, of a baseline's fitting; None where nothing was fitted, or they are not counted.
     """
 
     seconds: dict[str, float]
     device: torch.device
     loggers: list[Logger] = field(default_factory=list)
-    passes: Passes | None = None
 
 
 def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
@@ -65,7 +76,7 @@ def linf_bound(config: Config) -> float | None:
 
 def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
     protection = make_protection(config.method, config.baselines, config.gan.epsilon)
-    device, seconds, passes = own_device(), {"training": 0.0, "export": 0.0}, None
+    device, seconds = own_device(), {"training": 0.0, "export": 0.0}
     settings = {
         setting: part
         for setting, part in SETTINGS.items()
@@ -79,8 +90,11 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
             def advance(share: float) -> None:
                 bar.update(task, completed=round(100 * share))
 
+            if isinstance(protection, Resumable):
+                protection.keep = folder / STATE
             protection.fit(data.parts["train"], data.classes, seed, device, advance)
-        seconds["training"], passes = time.perf_counter() - clock, protection.passes
+        seconds["training"] = time.perf_counter() - clock
+        write_cost(folder, seconds["training"], len(data.parts["train"]), protection.passes)
         clock = time.perf_counter()
         for setting, part in settings.items():
             about = About(
@@ -95,7 +109,40 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
             )
             write_protected(folder / "protected" / setting, data.parts[part], protection.protect, about)
         seconds["export"] = time.perf_counter() - clock
-    return Made(seconds, device, passes=passes)
+        write_speed(folder, protection.protect, data.parts["train"])
+        (folder / STATE).unlink(missing_ok=True)
+    return Made(seconds, device)
+
+
+def write_cost(folder: Path, seconds: float, images: int, passes: Passes | None) -> None:
+    """Writes what fitting cost.
+
+    Args:
+        folder: of the run.
+        seconds: that it took; of a resumed baseline those since.
+        images: that it was fitted on.
+        passes: None where they were not all counted.
+    """
+    counted = {} if passes is None else asdict(passes)
+    write_json(folder / COST, {"fit_seconds": seconds, "images": images, **counted})
+
+
+def write_speed(folder: Path, protect: Callable[[ImageSet], Tensor], images: ImageSet) -> None:
+    """Adds to the costs how many images a second are protected, without encoding and writing them."""
+    some = images.subset(torch.arange(min(SAMPLE, len(images))))
+    protect(some)  # warms up
+    clock = time.perf_counter()
+    protect(some)
+    speed = len(some) / max(1e-9, time.perf_counter() - clock)
+    write_json(folder / COST, (cost_of(folder) or {}) | {"images_per_second": speed})
+
+
+def cost_of(folder: Path) -> dict[str, float] | None:
+    """What making a protection cost: ``fit_seconds``, ``images`` fitted on, ``forward`` and ``backward`` passes through
+    networks for each of these (absent where not all were counted), ``images_per_second`` protected; None if unknown.
+    """
+    path = folder / COST
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
@@ -106,12 +153,18 @@ def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: in
     checkpoint = folder / "checkpoints" / LAST
     if checkpoint.exists():
         check_checkpoint(checkpoint, data)
-    trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
+    tally, resumed = Tally(), checkpoint.exists()
+    with tally.everywhere(*NETWORKS):
+        trainer.fit(module, data, ckpt_path=str(checkpoint) if resumed else None, weights_only=True)
     module.to(trainer.strategy.root_device)
     module.as_the_first()  # batch statistics of the others may differ
     module.calibrate(data.parts["val"])
     module.as_the_first()
     seconds = {"training": module.seconds}
+    if is_main() and not (resumed and cost_of(folder)):
+        partly = resumed or trainer.world_size > 1  # each process counts its own
+        passes = None if partly else tally.passes(len(data.parts["train"]))
+        write_cost(folder, module.seconds, len(data.parts["train"]), passes)
     clock = time.perf_counter()
     card = Card(
         channels=data.channels,
@@ -129,6 +182,8 @@ def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: in
     trained = TrainedGenerator(module.generator.to(trainer.strategy.root_device), config.gan.epsilon)
     Export(folder).run(trained, card, data, lambda setting: print(f"protecting: {setting}", flush=True))
     seconds["export"] = time.perf_counter() - clock
+    if is_main():
+        write_speed(folder, lambda part: trained.protect(part.images), data.parts["train"])
     return Made(seconds, trainer.strategy.root_device, trainer.loggers)
 
 

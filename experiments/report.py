@@ -15,10 +15,12 @@ from callbacks.pictures import PICTURES, SHEETS
 from datamodules.images import folder_name
 from datamodules.protected import write_atomic
 from experiments.config import OURS, Config, leaves
+from experiments.costs import costs
 from experiments.folder import RunError, newest, say
 from experiments.grid import CELLS
 from experiments.grid_report import MEASURED_ON, moments, select, unique
 from experiments.page import Block, Heading, Items, Picture, Table, Text, Verdicts, to_html, to_markdown
+from experiments.published import NOTE, beside
 from experiments.verdicts import (
     CLEAN,
     PROTECTED,
@@ -143,6 +145,7 @@ def asked_of_run(folder: Path, results: dict[str, Any]) -> Asked:
                 "place": place,
                 "stages": stages,
                 "epsilon": results["epsilon"],
+                **({"cost_to_make": entry["cost"]} if "images_per_second" in entry.get("cost", {}) else {}),
                 "imperceptibility": {
                     s: entry["imperceptibility"][s] for s in PROTECTED if s in entry["imperceptibility"]
                 },
@@ -232,6 +235,11 @@ def document(asked: Asked, found: list[Finding], drawn: dict[str, bytes]) -> Ite
         "noise's label when it sits on another image."
     )
     yield protections(asked)
+    if (known := beside(spec, asked.rows)) is not None:
+        yield Heading(2, "Published numbers")
+        yield Text(NOTE)
+        yield known.table
+        yield Text(known.said)
     yield Heading(2, "Protocol")
     yield from _protocol(spec, asked.rows)
     yield Heading(2, "Cost and surroundings")
@@ -414,6 +422,8 @@ def _cost(spec: dict[str, Any], rows: list[Row]) -> Iterator[Block]:
                 lines.append([data, variant, *stages, moments(victims, 1 / 60)])
     head = ["data", "variant", "fitting the method", "protecting and storing", "one victim"]
     yield Table("Minutes, mean ± standard deviation", head, lines)
+    if (paid := costs(spec, rows)) is not None:
+        yield paid
     facts = []
     for name in ("device", "git", "versions"):
         found = list(dict.fromkeys(_surroundings(r[name]) for r in done if name in r))

@@ -13,6 +13,7 @@ from typing import Any
 from baselines.facts import Facts
 from baselines.facts import facts as facts_of_baselines
 from experiments.config import OURS, leaves
+from experiments.costs import costs
 from experiments.data import MODULES, module_of
 from experiments.grid import CELLS
 from experiments.grid_report import notes
@@ -154,6 +155,39 @@ def methods() -> str:
     return as_table(rows)
 
 
+def fitting(name: str) -> str:
+    """A row a method: passes and seconds of fitting beside those that its paper implies; says so where unmeasured."""
+    if not (ROOT / "results" / f"{name}.json").exists():
+        return "Not measured yet (`make benchmark`)."
+    result = load(name)
+    rows = [
+        ["`method=`", "backward passes an image", "implied by the paper", "ratio", "seconds, of the implied passes'"]
+    ]
+    for method, found in result["methods"].items():
+        counts = [f"{found[key]:.2f}" for key in ("passes", "implied", "passes_ratio")]
+        seconds = "–" if found["seconds_ratio"] is None else f"{found['seconds_ratio']:.2f}"
+        rows.append([f"`{method}`", *counts, seconds])
+    where = result["environment"]
+    told = (
+        f"{result['images']} digits, few steps, one thread of {where['device']}; seconds of the processor, medians of "
+        f"{result['rounds']} rounds (`python -m experiments.benchmarks.methods`)."
+    )
+    return "\n".join([as_table(rows), "", told])
+
+
+def compared(name: str) -> str:
+    """A committed comparison's costs and accuracies; says so where it was not run yet."""
+    folder = ROOT / "results" / "grids" / name
+    if not folder.exists():
+        return (
+            f"Not run yet (`make compare DATA={name.removeprefix('compare_')}`): no figure compares these methods here."
+        )
+    spec = json.loads((folder / "grid.json").read_text())
+    found = costs(spec, [json.loads(line) for line in (folder / CELLS).read_text().splitlines()])
+    priced = as_table([found.head, *found.rows]) if found else "Costs were not measured."
+    return "\n".join([priced, "", grid_table(name)])
+
+
 def protecting(result: dict[str, Any]) -> str:
     """The sentences about the cost of protecting a folder."""
     shares = ", ".join(f"{step} {100 * share:.0f} %" for step, share in result["shares"].items())
@@ -262,12 +296,13 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         f"victims/defences.py, {stage}": partial(defences, stage) for stage in ("pixels", "set", "batch")
     }
     | {"results/grids/defences": lambda: grid_table("defences")},
-    "docs/METHODS.md": {"baselines": methods},
     "docs/SCALING.md": {
         "results/scaling_cpu.json": lambda: unless_missing("scaling_cpu", scaling),
         "results/scaling_cpu.json, memory": lambda: unless_missing("scaling_cpu", memory),
         "results/kills_cpu.json": lambda: unless_missing("kills_cpu", kills),
     },
+    "docs/METHODS.md": {"baselines": methods, "results/methods_cpu.json": lambda: fitting("methods_cpu")}
+    | {f"results/grids/compare_{data}": partial(compared, f"compare_{data}") for data in ("digits", "cifar10", "ham")},
     "docs/PROTECT.md": {"results/protect_cpu.json": lambda: protecting(load("protect_cpu"))},
     "docs/METHOD.md": {
         "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),

@@ -15,7 +15,7 @@ from experiments.evaluate import evaluate_seed, finish, reopen, summed_up
 from experiments.folder import check_code, choose, describe, existing, is_main, say
 from experiments.launch import company, join, processes
 from experiments.logs import log_end
-from experiments.methods import protect_seed
+from experiments.methods import cost_of, protect_seed
 from victims.classifier import check_arch
 
 # may differ when a run goes on
@@ -105,6 +105,8 @@ def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -
     """One seed: protect, evaluate. Stages that are done are not done again."""
     made = protect_seed(config, data, folder, seed)
     entry = evaluate_seed(config, data, folder, folder, seed, made.seconds, made.device)
+    if cost := cost_of(folder):
+        entry["cost"] = cost
     if is_main():
         log_end(made.loggers, folder, summed_up(config, data, [entry]))
     return entry

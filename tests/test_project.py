@@ -26,6 +26,7 @@ OTHERS = (
     "protect_cpu.json",
     "scaling_cpu.json",
     "kills_cpu.json",
+    "methods_cpu.json",
     "grid.json",
 )  # benchmarks, and what a grid was asked
 LAYERS = {"datamodules": 0, "victims": 1, "gan": 2, "baselines": 3, "callbacks": 3, "experiments": 4}
