@@ -155,8 +155,8 @@ class Noised(Protocol):
     def add(self) -> Change:
         """Adds the noise to ``photo``, in place."""
 
-    def copy(self, share: float) -> Photo:
-        """A copy of ``photo`` with a share of the noise, in (0, 1]."""
+    def copy(self, levels: int) -> Photo:
+        """A copy of ``photo`` with the noise, cut to so many of the photo's levels."""
 
 
 # photos to what becomes of each, in the same order; where a photo cannot be protected, the reason. What becomes of a
@@ -326,7 +326,7 @@ class _Writer:
 
     def __init__(self, source: Path, dest: Path, head: Head, protect: Protect, shard: tuple[int, int]) -> None:
         self.source, self.dest, self.head, self.protect = source, dest, head, protect
-        self.shard, self.control = shard, control_of(dest, shard)
+        self.shard, self.control, self.stopped = shard, control_of(dest, shard), False
         self.large = threading.Lock()
         self.real = os.path.realpath(dest)
 
@@ -366,6 +366,7 @@ class _Writer:
                 while waiting:
                     settle()
         finally:
+            self.stopped = True  # after an error nobody waits for the rest
             pool.shutdown(cancel_futures=True)
             shutil.rmtree(self.control / UNFINISHED, ignore_errors=True)
         summary.left = known.left()
@@ -397,6 +398,8 @@ class _Writer:
         lines: dict[int, Line] = {}
         together: list[tuple[_Item, _Read]] = []
         for item in items:
+            if self.stopped:
+                return []
             try:
                 found = self._read(item)
                 if isinstance(found, _Read):

@@ -1,4 +1,4 @@
-"""Copies as JPEG: the bound is measured on the decoded file, so quality rises, then noise shrinks, until it holds.
+"""Copies as JPEG: the bound is measured on the decoded file, so quality rises, then noise is cut, until it holds.
 
 JPEG moves pixels by itself: at quality 95 by up to a dozen levels, at 100 by two or three. What is left of the noise is
 measured too, since much of it lies where JPEG keeps least. Decoders differ by a level here and there; measured is what
@@ -15,7 +15,6 @@ from datamodules.decode import BadImage
 from datamodules.photo import ROWS, Change, Photo, read_photo, save_photo
 
 QUALITIES = (97, 99, 100)  # tried above the one asked for
-SHARES = (0.75, 0.5, 0.25, 0.125)  # of the noise, at the best quality
 
 
 @dataclass(frozen=True)
@@ -38,23 +37,24 @@ class Encoded:
     kept: float | None
 
 
-def encode_jpeg(before: Photo, noisy: Callable[[float], Photo], epsilon: float, quality: int) -> Encoded:
+def encode_jpeg(before: Photo, noisy: Callable[[int], Photo], epsilon: float, quality: int) -> Encoded:
     """A photo with as much noise, in as small a file, as keeps the bound when decoded.
 
     Args:
         before: the photo.
-        noisy: a copy of it with a share, in (0, 1], of its noise.
+        noisy: a copy of it with its noise, cut to so many levels; cutting keeps more of it than scaling.
         epsilon: the bound in grey levels of 255.
         quality: the lowest that may be used, 1 to 100.
 
     Raises:
-        BadImage: JPEG cannot hold it, or moves a pixel past the bound at any quality, with an eighth of the noise.
+        BadImage: JPEG cannot hold it, or moves a pixel past the bound at any quality, with a single level of noise.
     """
-    whole = noisy(1.0)
-    tries = [(q, 1.0) for q in (quality, *(q for q in QUALITIES if q > quality))] + [(100, s) for s in SHARES]
-    for q, share in tries:
+    most = int(epsilon)
+    whole = noisy(most)
+    tries = [(q, most) for q in (quality, *(q for q in QUALITIES if q > quality))]
+    for q, levels in tries + [(100, levels) for levels in range(most - 1, 0, -1)]:
         buffer = io.BytesIO()
-        save_photo(whole if share == 1 else noisy(share), buffer, "jpeg", q)
+        save_photo(whole if levels == most else noisy(levels), buffer, "jpeg", q)
         after = read_photo(buffer.getvalue())
         change = _change(before.pixels, after.pixels)
         if change.levels <= epsilon:

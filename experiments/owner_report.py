@@ -24,7 +24,7 @@ from datamodules.photo_folder import Entry, Skipped, Summary, lines_of
 from gan.protection import Card
 
 WORST, LISTED, CROP, BIN = 10, 500, 128, 0.5
-SIMILAR, SIDE = 100, 256  # photos that SSIM is measured on, and pixels a side of their middles
+SIMILAR, SIDE = 50, 128  # photos that SSIM is measured on, and pixels a side of their middles
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
     "td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:left}img{max-width:100%}"

@@ -68,10 +68,10 @@ class Noised:
         """Adds the noise in place."""
         return add_noise(self.photo, self.steps)
 
-    def copy(self, share: float) -> Photo:
-        """A copy with a share of the noise."""
+    def copy(self, levels: int) -> Photo:
+        """A copy with the noise, cut to so many of the photo's levels."""
         photo = replace(self.photo, pixels=self.photo.pixels.copy())
-        add_noise(photo, np.rint(self.steps * share).astype(np.int32))
+        add_noise(photo, self.steps.clip(-levels, levels))
         return photo
 
 

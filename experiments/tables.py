@@ -167,6 +167,8 @@ def protecting(result: dict[str, Any]) -> str:
             f"time {result['read_alone_milliseconds']:.1f} ms.",
             f"* Without any reading the ratio would be {result['ratio_without_reading']:.2f}: finding and adding the "
             "noise and decoding every copy again are the rest.",
+            f"* The report takes {result['report_processor_seconds']:.1f} s of these figures; more photos hardly make "
+            "it longer.",
             f"* A second call, which finds and verifies everything: {1000 * again / result['images']:.1f} ms a photo.",
             f"* On {result['environment']['device']}, {result['workers']} thread{note}; medians of "
             f"{len(result['seconds']['ours'])} rounds in one run (`{result['command']}`).",

@@ -27,8 +27,10 @@ import torch
 from PIL import Image
 
 from datamodules.photo import Output, Photo, read_photo, save_photo, stored_as
+from datamodules.photo_folder import MANIFEST, Summary
 from datamodules.tree import Tree
 from experiments.folder import environment, versions, write_json
+from experiments.owner_report import page
 from experiments.protector import Protector
 from gan.config import GeneratorConfig
 from gan.native import add_noise, read_codes, steps_of
@@ -131,6 +133,8 @@ def main(arguments: list[str]) -> int:
             theirs = measured(bare, source, folder / f"bare{turn}", workers, output)
             pairs.append((measured(ours, turn), theirs))
         again = measured(ours, 0)
+        lines = folder / "ours0" / MANIFEST
+        report = measured(page, lines, folder / "ours0", source, Summary(count), protector.card, None)
     total = sum(profile.values())
     result: dict[str, Any] = {
         "benchmark": "protect",
@@ -150,6 +154,7 @@ def main(arguments: list[str]) -> int:
         "processor_seconds": {"ours": [own[1] for own, _ in pairs], "bare": [theirs[1] for _, theirs in pairs]},
         "ratio_without_reading": median(theirs[1] for _, theirs in pairs) / (total - profile["read the class"]),
         "read_alone_milliseconds": 1000 * alone / count,
+        "report_processor_seconds": report[1],
         "again_processor_seconds": again[1],
         "shares": {step: seconds / total for step, seconds in profile.items()},
         "milliseconds": {step: 1000 * seconds / count for step, seconds in profile.items()},
