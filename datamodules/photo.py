@@ -220,11 +220,20 @@ def _pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
         return np.array(image).astype(np.uint16)[..., None], None
     clear = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     if not clear:
-        image = plain(image)
-        return np.array(image).reshape(image.height, image.width, -1), None
+        return _copied(plain(image)), None
     both = image.convert("LA" if image.mode in ("L", "1", "LA", "La") else "RGBA")
     stored = np.array(both)
     return np.ascontiguousarray(stored[..., :-1]), stored[..., -1].copy()
+
+
+def _copied(image: Image.Image) -> np.ndarray:
+    """The pixels of an L or RGB picture, H×W×C, in strips: Pillow makes two copies of what it is asked for at once."""
+    pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    for top in range(0, image.height, ROWS):
+        bottom = min(top + ROWS, image.height)
+        strip = image if (top, bottom) == (0, image.height) else image.crop((0, top, image.width, bottom))
+        pixels[top:bottom] = np.asarray(strip).reshape(bottom - top, image.width, -1)
+    return pixels
 
 
 def save_photo(photo: Photo, file: IO[bytes], output: Output, quality: int = 0) -> None:
