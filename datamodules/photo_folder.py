@@ -22,7 +22,7 @@ import shutil
 import stat
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
@@ -34,15 +34,29 @@ from filelock import FileLock, Timeout
 
 from datamodules.config import DataError
 from datamodules.decode import BadImage
-from datamodules.photo import Output, Photo, Strip, pixels_in, read_photo, save_photo, stored_as
+from datamodules.photo import (
+    SMALL,
+    SUFFIX,
+    Change,
+    Output,
+    Photo,
+    Strip,
+    pixels_in,
+    read_photo,
+    save_photo,
+    stored_as,
+)
+from datamodules.photo_jpeg import encode_jpeg
 from datamodules.photo_tree import Found, PhotoTree, order
 
 FORMAT = 1
 MANIFEST, PARTIAL, PREVIOUS = "manifest.jsonl", "manifest.partial.jsonl", "manifest.previous.jsonl"
 REPORT = "report.html"
 LOCK, UNFINISHED = ".lock", ".unfinished"
+SHARD = ".shard-"  # begins the folder of a shard's own manifests, lock and unfinished files
 LARGE = 16_000_000  # pixels; of photos above it one at a time is worked on, whatever the number of threads
 LARGEST_FILE = 2 << 30
+TOGETHER, TOGETHER_BYTES = 16, 1 << 20  # photos that a thread takes at a time: so many, or as many as are so large
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -56,8 +70,9 @@ class Head:
         epsilon: the bound, in grey levels of 255.
         seed: of the generator.
         data: that the generator was trained on.
-        output: ``png`` or ``webp``.
+        output: ``png``, ``webp`` or ``jpeg``.
         strip: what is left out of the description of photos.
+        quality: the lowest of JPEG; 0 for the others.
     """
 
     method: str
@@ -67,6 +82,7 @@ class Head:
     data: str
     output: Output
     strip: Strip
+    quality: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,10 +97,12 @@ class Entry:
         bytes: size of the copy.
         width: in pixels, upright.
         height: likewise.
-        bits: 8 or 16 a channel.
+        bits: 8 or 16 a channel; of DICOM what it stores.
         linf: largest change of a pixel, in grey levels of 255.
         psnr: in dB; None where nothing changed.
         lost: what of the owner's file is not in the copy.
+        quality: of a JPEG; 0 for others, which are without loss.
+        kept: share of the noise that is left in a JPEG; None for others.
     """
 
     source: str
@@ -98,6 +116,8 @@ class Entry:
     linf: float
     psnr: float | None
     lost: list[str]
+    quality: int = 0
+    kept: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,17 +147,42 @@ class Summary:
     others: Counter[str] = field(default_factory=Counter)
 
 
-class Measured(Protocol):
-    """What the noise did: largest change in grey levels of 255, PSNR in dB or None."""
+class Noised(Protocol):
+    """A photo and the noise that is meant for it."""
 
-    @property
-    def levels(self) -> float: ...
+    photo: Photo
 
-    @property
-    def psnr(self) -> float | None: ...
+    def add(self) -> Change:
+        """Adds the noise to ``photo``, in place."""
+
+    def copy(self, levels: int) -> Photo:
+        """A copy of ``photo`` with the noise, cut to so many of the photo's levels."""
 
 
-Protect = Callable[[Photo], tuple[Photo, Measured]]
+# photos to what becomes of each, in the same order; where a photo cannot be protected, the reason. What becomes of a
+# photo must not depend on those beside it
+Protect = Callable[[Sequence[Photo]], Sequence[Noised | BadImage]]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A step of the walk: what was found, what an earlier call wrote, and its place in the walk."""
+
+    found: Found
+    known: Entry | None
+    number: int
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photo in memory, with its file's hash and time."""
+
+    photo: Photo
+    sha256: str
+    modified: int
+
+
+Line = tuple[Entry | Skipped, bool]  # of the manifest; and whether the copy was there already
 
 
 def check_places(source: Path, dest: Path) -> None:
@@ -160,7 +205,8 @@ def check_places(source: Path, dest: Path) -> None:
     if not dest.is_dir():
         raise DataError(f"dest: {dest} is a file; give a folder, or a name that is free")
     names = {path.name for path in dest.iterdir()}
-    if names - {LOCK, UNFINISHED} and not names & {MANIFEST, PARTIAL, PREVIOUS}:
+    ours = {MANIFEST, PARTIAL, PREVIOUS, *(name for name in names if name.startswith(SHARD))}
+    if names - {LOCK, UNFINISHED} and not names & ours:
         raise DataError(f"dest: {dest} is not empty and was not made by this program; give another folder")
 
 
@@ -171,7 +217,7 @@ def planned(source: Path, dest: Path, head: Head) -> PhotoTree:
         DataError: as ``check_places``.
     """
     check_places(source, dest)
-    return PhotoTree(source, f".{head.output}", (MANIFEST, PARTIAL, PREVIOUS, REPORT))
+    return PhotoTree(source, SUFFIX[head.output], (MANIFEST, PARTIAL, PREVIOUS, REPORT))
 
 
 def write_folder(
@@ -182,6 +228,7 @@ def write_folder(
     workers: int,
     progress: Callable[[Summary], None],
     report: Callable[[Path, Summary], None],
+    shard: tuple[int, int] = (1, 1),
 ) -> Summary:
     """Protects all photos of a folder into another; goes on where a killed call stopped.
 
@@ -189,10 +236,12 @@ def write_folder(
         source: is only read.
         dest: made if absent.
         head: of the manifest.
-        protect: a photo to its protected one (the same object if it likes) and what was measured; deterministic.
+        protect: adds noise to some photos; deterministic.
         workers: threads, at least 1.
         progress: called after every photo, from this thread.
         report: called with the whole manifest and the summary, before the manifest gets its final name.
+        shard: (i, n) works on the i-th of n equal shares of the walk; the call that ends last joins what all have
+            written into the folder that one call for all would have made.
 
     Raises:
         DataError: a place is refused, there are no photos, another process is at work there, or the folder holds what
@@ -203,21 +252,81 @@ def write_folder(
     if next(iter(tree), None) is None:
         others = ", ".join(f"{count} {kind or 'without suffix'}" for kind, count in tree.others.most_common(8))
         raise DataError(f"source: {source} has no photos (files: {others or 'none'}); give the folder of the photos")
-    dest.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(dest / LOCK)
+    control = control_of(dest, shard)
+    _check_shards(dest, control)
+    control.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(control / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise DataError(f"dest: another process is writing to {dest}; wait for it, or give another folder") from error
     with lock:
-        return _Writer(source, dest, head, protect).run(tree, workers, progress, report)
+        writer = _Writer(source, dest, head, protect, shard)
+        if shard[1] == 1:
+            return writer.run(tree, workers, progress, report)
+        summary = writer.run(tree, workers, progress, lambda manifest, summary: None)
+        with FileLock(dest / LOCK):
+            _join(dest, tree, shard[1], report)
+        return summary
+
+
+def control_of(dest: Path, shard: tuple[int, int]) -> Path:
+    """The folder of a call's manifests: the destination, or a shard's own inside it."""
+    return dest if shard[1] == 1 else dest / f"{SHARD}{shard[0]}-of-{shard[1]}"
+
+
+def _check_shards(dest: Path, control: Path) -> None:
+    """Refuses to mix calls for shares of a folder with those for all of it, or with other shares."""
+    found = sorted(path.name for path in dest.glob(f"{SHARD}*"))
+    whole = [name for name in (MANIFEST, PARTIAL, PREVIOUS) if (dest / name).exists()]
+    if control == dest:
+        if MANIFEST in whole:  # killed after joining
+            for name in found:
+                shutil.rmtree(dest / name)
+        elif found:
+            raise DataError(
+                f"dest: {dest} is being written in shards ({', '.join(found)}); give shard= for each of them"
+            )
+        return
+    if whole:
+        raise DataError(f"dest: {dest} was written as a whole, or is finished; leave shard out")
+    other = [name for name in found if name.rpartition("-")[2] != control.name.rpartition("-")[2]]
+    if other:
+        raise DataError(
+            f"dest: {dest} holds shards of another number ({other[0]}); finish these, or choose another folder"
+        )
+
+
+def _join(dest: Path, tree: PhotoTree, count: int, report: Callable[[Path, Summary], None]) -> None:
+    """Makes one manifest of all shards', a line of each in turn, as the walk was dealt; none while one is missing."""
+    folders = [control_of(dest, (number, count)) for number in range(1, count + 1)]
+    if not all((folder / MANIFEST).exists() for folder in folders):
+        return
+    merged, total = folders[0] / "joined.jsonl", Summary(others=tree.others)
+    with merged.open("w") as file, (folders[0] / MANIFEST).open() as first:
+        file.write(first.readline())
+        shares = [lines_of(folder / MANIFEST) for folder in folders]
+        for place, found in enumerate(tree):
+            line = next(shares[place % count], None)
+            if line is None or line.source != found.source:
+                raise DataError(f"{found.source}: came while {dest} was being written in shards; run each shard again")
+            file.write(json.dumps(asdict(line)) + "\n")
+            total.protected += isinstance(line, Entry)
+            total.skipped += isinstance(line, Skipped)
+    if any(next(share, None) for share in shares):
+        raise DataError(f"source: photos went while {dest} was being written in shards; run each shard again")
+    report(merged, total)
+    os.replace(merged, dest / MANIFEST)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Writer:
     """One call of ``write_folder``, the lock held."""
 
-    def __init__(self, source: Path, dest: Path, head: Head, protect: Protect) -> None:
+    def __init__(self, source: Path, dest: Path, head: Head, protect: Protect, shard: tuple[int, int]) -> None:
         self.source, self.dest, self.head, self.protect = source, dest, head, protect
+        self.shard, self.control, self.stopped = shard, control_of(dest, shard), False
         self.large = threading.Lock()
         self.real = os.path.realpath(dest)
 
@@ -229,83 +338,144 @@ class _Writer:
         report: Callable[[Path, Summary], None],
     ) -> Summary:
         for name in (PARTIAL, PREVIOUS, MANIFEST):
-            if (self.dest / name).exists() and (before := read_head(self.dest / name)) not in (None, self.head):
-                raise DataError(f"{self.dest / name}: {_difference(self.head, before)}; choose another folder")
-        _fold_manifests(self.dest)
-        shutil.rmtree(self.dest / UNFINISHED, ignore_errors=True)
-        (self.dest / UNFINISHED).mkdir()
-        known, summary = _Known(self.dest / PREVIOUS), Summary(others=tree.others)
+            if (self.control / name).exists() and (before := read_head(self.control / name)) not in (None, self.head):
+                raise DataError(f"{self.control / name}: {_difference(self.head, before)}; choose another folder")
+        _fold_manifests(self.control)
+        shutil.rmtree(self.control / UNFINISHED, ignore_errors=True)
+        (self.control / UNFINISHED).mkdir()
+        known, summary = _Known(self.control / PREVIOUS), Summary(others=tree.others)
         pool = ThreadPoolExecutor(workers)
         try:
             # line by line: whatever has a line is whole
-            with (self.dest / PARTIAL).open("w", buffering=1) as lines:
+            with (self.control / PARTIAL).open("w", buffering=1) as lines:
                 lines.write(json.dumps({"format": FORMAT, **asdict(self.head)}) + "\n")
-                waiting: deque[Future[tuple[Entry | Skipped, bool]]] = deque()
+                waiting: deque[Future[list[Line]]] = deque()
 
                 def settle() -> None:
-                    entry, kept = waiting.popleft().result()
-                    lines.write(json.dumps(asdict(entry)) + "\n")
-                    summary.protected += isinstance(entry, Entry)
-                    summary.skipped += isinstance(entry, Skipped)
-                    summary.kept += kept
-                    progress(summary)
+                    for entry, kept in waiting.popleft().result():
+                        lines.write(json.dumps(asdict(entry)) + "\n")
+                        summary.protected += isinstance(entry, Entry)
+                        summary.skipped += isinstance(entry, Skipped)
+                        summary.kept += kept
+                        progress(summary)
 
-                for number, found in enumerate(tree):
-                    entry = known.take(found) if found.target else None
-                    waiting.append(pool.submit(self._one, found, entry, number))
-                    if len(waiting) >= 4 * workers:
+                for items in self._groups(tree, known):
+                    waiting.append(pool.submit(self._several, items))
+                    if len(waiting) >= 2 * workers:
                         settle()
                 while waiting:
                     settle()
         finally:
+            self.stopped = True  # after an error nobody waits for the rest
             pool.shutdown(cancel_futures=True)
-            shutil.rmtree(self.dest / UNFINISHED, ignore_errors=True)
+            shutil.rmtree(self.control / UNFINISHED, ignore_errors=True)
         summary.left = known.left()
         self._keep_folder_times(tree)
-        report(self.dest / PARTIAL, summary)
-        os.replace(self.dest / PARTIAL, self.dest / MANIFEST)
-        (self.dest / PREVIOUS).unlink(missing_ok=True)
+        report(self.control / PARTIAL, summary)
+        os.replace(self.control / PARTIAL, self.control / MANIFEST)
+        (self.control / PREVIOUS).unlink(missing_ok=True)
         return summary
 
-    def _one(self, found: Found, known: Entry | None, number: int) -> tuple[Entry | Skipped, bool]:
-        """A photo's line, its copy written if it is not there already; and whether it was."""
+    def _groups(self, tree: PhotoTree, known: "_Known") -> Iterator[list[_Item]]:
+        """The walk in pieces: small photos several at a time, since they are read faster so."""
+        items: list[_Item] = []
+        size = 0
+        for number, found in enumerate(tree):
+            if number % self.shard[1] != self.shard[0] - 1:
+                continue
+            if found.target:
+                with suppress(OSError):  # whoever reads it tells
+                    size += (self.source / found.source).stat().st_size
+            items.append(_Item(found, known.take(found) if found.target else None, number))
+            if len(items) == TOGETHER or size >= TOGETHER_BYTES:
+                yield items
+                items, size = [], 0
+        if items:
+            yield items
+
+    def _several(self, items: list[_Item]) -> list[Line]:
+        """The lines of some photos, their copies written where they are not there already."""
+        lines: dict[int, Line] = {}
+        together: list[tuple[_Item, _Read]] = []
+        for item in items:
+            if self.stopped:
+                return []
+            try:
+                found = self._read(item)
+                if isinstance(found, _Read):
+                    together.append((item, found))
+                else:
+                    lines[item.number] = found
+            except BadImage as error:
+                lines[item.number] = Skipped(item.found.source, str(error)), False
+            except MemoryError:
+                lines[item.number] = Skipped(item.found.source, "too large for this machine's memory"), False
+        for item, line in self._protected(together):
+            lines[item.number] = line
+        return [lines[item.number] for item in items]
+
+    def _read(self, item: _Item) -> Line | _Read:
+        """A small photo; the line of one that is done already, or that is too large to wait for others."""
+        found, known = item.found, item.known
         if not found.target:
             return Skipped(found.source, found.reason), False
-        try:
-            data, modified = _contents(self.source / found.source)
-            sha256 = hashlib.sha256(data).hexdigest()
-            target = self.dest / found.target
-            if known and known.source_sha256 == sha256 and _sha256(target) == known.protected_sha256:
-                with suppress(OSError):  # times are a courtesy
-                    os.utime(target, ns=(modified, modified))
-                return known, True
-            with self.large if pixels_in(data) > LARGE else nullcontext():
-                photo = read_photo(data, self.head.strip)
-                del data  # the photo's pixels are enough to hold
-                photo, measured = self.protect(photo)
-                return self._write(found, photo, measured, sha256, modified, number), False
-        except BadImage as error:
-            return Skipped(found.source, str(error)), False
-        except MemoryError:
-            return Skipped(found.source, "too large for this machine's memory"), False
+        data, modified = _contents(self.source / found.source)
+        sha256 = hashlib.sha256(data).hexdigest()
+        target = self.dest / found.target
+        if known and known.source_sha256 == sha256 and _sha256(target) == known.protected_sha256:
+            with suppress(OSError):  # times are a courtesy
+                os.utime(target, ns=(modified, modified))
+            return known, True
+        size = pixels_in(data)
+        if size <= SMALL:
+            return _Read(read_photo(data, self.head.strip), sha256, modified)
+        with self.large if size > LARGE else nullcontext():
+            photo = read_photo(data, self.head.strip)
+            del data  # the photo's pixels are enough to hold
+            [(_, line)] = self._protected([(item, _Read(photo, sha256, modified))])
+            return line
 
-    def _write(
-        self, found: Found, photo: Photo, measured: Measured, sha256: str, modified: int, number: int
-    ) -> Entry | Skipped:
-        """Writes a copy under a passing name, reads it back, and gives it its own."""
-        if measured.levels > self.head.epsilon:
+    def _protected(self, photos: list[tuple[_Item, _Read]]) -> Iterator[tuple[_Item, Line]]:
+        """Adds noise to some photos at once and writes them one by one."""
+        noised = self.protect([read.photo for _, read in photos]) if photos else ()
+        for (item, read), one in zip(photos, noised, strict=True):
+            try:
+                if isinstance(one, BadImage):
+                    raise one
+                yield item, (self._write(item, read, one), False)
+            except BadImage as error:
+                yield item, (Skipped(item.found.source, str(error)), False)
+
+    def _write(self, item: _Item, read: _Read, noised: Noised) -> Entry | Skipped:
+        """Writes a copy under a passing name, reads it back, and gives it its own.
+
+        Raises:
+            BadImage: the format cannot hold it.
+        """
+        found, number, modified = item.found, item.number, read.modified
+        target, passing = self.dest / found.target, self.control / UNFINISHED / str(number)
+        data, photo, quality, kept = b"", noised.photo, 0, None
+        if self.head.output == "jpeg" and not photo.dicom:
+            encoded = encode_jpeg(photo, noised.copy, self.head.epsilon, self.head.quality)
+            data, photo, change = encoded.data, encoded.photo, encoded.change
+            quality, kept = encoded.quality, encoded.kept
+        else:
+            change = noised.add()
+        if change.levels > self.head.epsilon:
             raise DataError(
-                f"{found.source}: was changed by {measured.levels:g} grey levels, above ε = {self.head.epsilon:g}; "
+                f"{found.source}: was changed by {change.levels:g} grey levels, above ε = {self.head.epsilon:g}; "
                 "the protection is faulty"
             )
-        target, passing = self.dest / found.target, self.dest / UNFINISHED / str(number)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             below = os.path.join(self.real, os.path.dirname(found.target)).rstrip("/")
             if os.path.realpath(target.parent) != below:
                 return Skipped(found.source, f"{os.path.dirname(found.target)} is a link in the destination; remove it")
             with passing.open("xb") as file:
-                save_photo(photo, file, self.head.output)
+                if data:
+                    file.write(data)
+                else:
+                    save_photo(photo, file, self.head.output)
             if not stored_as(photo, passing):
                 raise DataError(f"{found.source}: its copy decodes to other pixels than were written; check the disk")
             stored, size = _sha256(passing), passing.stat().st_size
@@ -318,10 +488,10 @@ class _Writer:
         finally:
             passing.unlink(missing_ok=True)
         height, width = photo.pixels.shape[:2]
-        psnr = None if measured.psnr is None else round(measured.psnr, 3)
+        psnr = None if change.psnr is None else round(change.psnr, 3)
         return Entry(
-            found.source, found.target, sha256, stored, size, width, height, photo.bits, round(measured.levels, 3),
-            psnr, photo.lost,
+            found.source, found.target, read.sha256, stored, size, width, height, photo.bits, round(change.levels, 3),
+            psnr, photo.lost, quality, None if kept is None else round(kept, 3),
         )  # fmt: skip
 
     def _keep_folder_times(self, tree: PhotoTree) -> None:
@@ -460,7 +630,7 @@ def verify_folder(
     """
     manifest = dest / MANIFEST
     if not manifest.is_file():
-        unfinished = (dest / PARTIAL).exists() or (dest / PREVIOUS).exists()
+        unfinished = (dest / PARTIAL).exists() or (dest / PREVIOUS).exists() or any(dest.glob(f"{SHARD}*"))
         state = "its writing was cut off; protect again to finish it" if unfinished else "none found"
         raise DataError(f"{manifest}: no finished folder of protected photos here ({state})")
     if source is not None and not source.is_dir():
@@ -502,7 +672,7 @@ def _fault(dest: Path, source: Path | None, head: Head, entry: Entry) -> str:
         return f"its photo {entry.source}: {error}"
     if before.pixels.shape[:2] != after.pixels.shape[:2] or before.bits != after.bits:
         return f"has another size or depth than {entry.source}"
-    largest = np.abs(after.pixels.astype(np.int32) - before.pixels).max() * (255 / np.iinfo(before.pixels.dtype).max)
+    largest = np.abs(after.pixels.astype(np.int32) - before.pixels).max() * (255 / before.peak)
     if largest > head.epsilon:
         return f"differs from {entry.source} by {largest:g} grey levels, above ε = {head.epsilon:g}"
     return ""

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from datamodules.decode import SUFFIXES
 from datamodules.tree import UNREAD
 
+DICOM = (".dcm", ".dicom")  # whose copies are DICOM too
 KINDS = 50  # suffixes that are counted one by one
 
 
@@ -73,9 +74,9 @@ class PhotoTree:
                         yield Found(f"{path}/", reason="link to a folder; not followed, since it may lead in circles")
                     else:
                         folders.append(entry.name)
-                elif kind in UNREAD:
+                elif kind in UNREAD and kind not in DICOM:
                     yield Found(path, reason=f"{kind} files are not read; convert them to PNG")
-                elif kind not in SUFFIXES:
+                elif kind not in SUFFIXES and kind not in DICOM:
                     self.others[kind if kind in self.others or len(self.others) < KINDS else "other"] += 1
                 elif hidden:
                     yield Found(path, reason="hidden: begins with a dot")
@@ -95,9 +96,10 @@ class PhotoTree:
 
     def _named(self, photos: list[str], folders: list[str]) -> dict[str, str]:
         """Each photo's name for its copy; empty where it has none of its own."""
-        short = {name: PurePosixPath(name).stem + self.suffix for name in photos}
+        ends = {name: ".dcm" if PurePosixPath(name).suffix.lower() in DICOM else self.suffix for name in photos}
+        short = {name: PurePosixPath(name).stem + ends[name] for name in photos}
         times = Counter(map(_fold, [*short.values(), *folders]))
-        names = {name: copy if times[_fold(copy)] == 1 else name + self.suffix for name, copy in short.items()}
+        names = {name: copy if times[_fold(copy)] == 1 else name + ends[name] for name, copy in short.items()}
         times = Counter(map(_fold, [*names.values(), *folders]))
         return {name: copy if times[_fold(copy)] == 1 else "" for name, copy in names.items()}
 

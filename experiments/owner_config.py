@@ -1,4 +1,4 @@
-"""What the owners' verbs take: ``protect``, ``verify``, ``inspect``. Free of torch, as all options are."""
+"""What the owners' verbs take: ``protect``, ``verify``, ``inspect``, ``export``. Free of torch, as all options are."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,16 +15,38 @@ class ProtectConfig:
     source: str = option("", "folder of the photos; only read")
     dest: str = option("", "folder for the protected copies; outside of the other")
     generator: str = option("", _GENERATOR)
-    format: Literal["png", "webp"] = option("png", "of the copies, both without loss")
+    format: Literal["png", "webp", "jpeg"] = option("png", "of the copies; png and webp are without loss")
+    quality: int = option(95, "format=jpeg: the lowest; raised where the bound asks for it", ge=1, le=100)
     strip: Literal["none", "gps", "all"] = option(
         "none", "leave out where photos were taken, or EXIF and XMP altogether"
     )
     workers: int = option(0, "threads; 0: one a core", ge=0, le=256)
+    shard: str = option("", "i/n: the i-th of n equal shares, for n calls side by side (machines, devices)")
     dry_run: bool = option(False, "list what would become of each file; writes nothing")
+    fit: bool = option(False, "train a generator on these very photos first (long); resumable")
+    clusters: int = option(10, "fit without class folders: groups of like photos that stand in", ge=2, le=1000)
+    run: str = option("", "fit: folder of that run; empty: runs/fit-<name of dest>")
+    options: str = option("", "fit: options of 'train' for that run, separated by blanks")
 
     def faults(self) -> list[str]:
-        """What is missing, one line each."""
-        return _missing(self, "source", "dest")
+        """What is missing or contradicts itself, one line each."""
+        found = _missing(self, "source", "dest")
+        if self.shard and not self.shares():
+            found.append(f"shard: expected i/n with 1 ≤ i ≤ n, such as 2/4, found {self.shard!r}")
+        if self.shard and self.fit:
+            found.append("shard: contradicts fit=true, which trains in one place; fit first, then give generator=")
+        if self.fit and self.generator:
+            found.append("generator: contradicts fit=true, which trains one; leave one of them out")
+        if not self.fit and (self.run or self.options):
+            found.append("fit: run and options are read with fit=true only; add it, or leave them out")
+        return found
+
+    def shares(self) -> tuple[int, int] | None:
+        """``shard`` as numbers; (1, 1) for all; None where it is none."""
+        first, _, count = (self.shard or "1/1").partition("/")
+        if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+            return None
+        return int(first), int(count)
 
 
 @dataclass
@@ -52,11 +74,24 @@ class InspectConfig:
         return _missing(self, "image")
 
 
+@dataclass
+class ExportConfig:
+    """``export OUT``."""
+
+    out: str = option("generator.onnx", "file to write: images of the training size to their noise, as ONNX")
+    generator: str = option("", _GENERATOR)
+
+    def faults(self) -> list[str]:
+        """What is wrong, one line each."""
+        return [] if self.out.endswith(".onnx") else [f"out: {self.out!r} does not end in .onnx; give such a name"]
+
+
 # the schema of each verb, and the keys that words without a sign fill, in this order
 OWNER_VERBS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "protect": (ProtectConfig, ("source", "dest")),
     "verify": (VerifyConfig, ("dest",)),
     "inspect": (InspectConfig, ("image",)),
+    "export": (ExportConfig, ("out",)),
 }
 
 

@@ -12,21 +12,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from torchmetrics.functional.image import structural_similarity_index_measure
 
+from callbacks.imperceptibility import SSIM_WINDOW
 from datamodules.photo import Photo, read_photo
 from datamodules.photo_folder import Entry, Skipped, Summary, lines_of
 from gan.protection import Card
 
 WORST, LISTED, CROP, BIN = 10, 500, 128, 0.5
+SIMILAR, SIDE = 50, 128  # photos that SSIM is measured on, and pixels a side of their middles
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
     "td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:left}img{max-width:100%}"
 )
 LIMITS = (
-    "The protection lives in the finest details of the files as they are here. Saving them as JPEG, resizing, blurring "
-    "or taking a picture of the screen removes much of it, and so do sites that re-encode what is uploaded.",
+    "The protection lives in the finest details of the files as they are here. Saving them as JPEG again, resizing, "
+    "blurring or taking a picture of the screen removes much of it, and so do sites that re-encode what is uploaded.",
     "It acts on classifiers that are trained from scratch on many of these photos. A single photo is not protected "
     "from being looked at, copied or recognised, and models that were trained elsewhere recognise it all the same.",
     "Photos of kinds that the generator was not trained on get noise too, but there is no evidence that it helps.",
@@ -34,12 +39,15 @@ LIMITS = (
 )
 
 
-def page(manifest: Path, folder: Path, summary: Summary, card: Card, evidence: dict[str, Any] | None) -> str:
+def page(
+    manifest: Path, folder: Path, source: Path, summary: Summary, card: Card, evidence: dict[str, Any] | None
+) -> str:
     """The report as HTML; the same for the same folder, whenever it is made.
 
     Args:
         manifest: of the folder, whole.
         folder: holds the copies.
+        source: holds the photos.
         summary: of the call that made them.
         card: of the generator.
         evidence: results.json of the generator's run, or None.
@@ -47,6 +55,10 @@ def page(manifest: Path, folder: Path, summary: Summary, card: Card, evidence: d
     bins: Counter[int] = Counter()
     totals = {"bytes": 0, "lost": 0, "unchanged": 0}
     largest = psnr_sum = 0.0
+    similar: list[float] = []
+    kept: list[float] = []
+    qualities: Counter[int] = Counter()
+    number = 0
     skipped: list[Skipped] = []
     worst: list[tuple[float, str, Entry]] = []
     for line in lines_of(manifest):
@@ -54,6 +66,12 @@ def page(manifest: Path, folder: Path, summary: Summary, card: Card, evidence: d
             if len(skipped) < LISTED:
                 skipped.append(line)
             continue
+        if number * SIMILAR % max(summary.protected, SIMILAR) < SIMILAR:  # evenly spread over the folder
+            similar += ssim(source / line.source, folder / line.path)
+        number += 1
+        if line.kept is not None:
+            kept.append(line.kept)
+            qualities[line.quality] += 1
         totals["bytes"] += line.bytes
         totals["lost"] += bool(line.lost)
         largest = max(largest, line.linf)
@@ -75,6 +93,8 @@ def page(manifest: Path, folder: Path, summary: Summary, card: Card, evidence: d
                 ("largest change allowed (ε)", f"{card.epsilon:g} of 255 grey levels"),
                 ("largest change found in the files", f"{largest:g} of 255"),
                 ("PSNR, mean", f"{psnr_sum / measured:.1f} dB" if measured else "–"),
+                (f"SSIM, lowest, mean, highest (of {len(similar)} photos' middles)", _spread(similar, 4)),
+                *_jpeg(kept, qualities),
                 ("photos that nothing changed in", f"{totals['unchanged']:,}"),
                 ("photos that lost some description (manifest: lost)", f"{totals['lost']:,}"),
                 ("size of the copies", f"{totals['bytes'] / 1e6:,.1f} MB"),
@@ -85,8 +105,9 @@ def page(manifest: Path, folder: Path, summary: Summary, card: Card, evidence: d
                 ),
             ]
         ),
-        "<h2>How visible</h2><p>PSNR compares a copy with its photo: the higher, the less is changed. Changes show "
-        "first in smooth areas, such as sky and white paper.</p>",
+        "<h2>How visible</h2><p>PSNR compares a copy with its photo: the higher, the less is changed. SSIM does so by "
+        f"structure, 1 being equal; it is measured in gray on the middle {SIDE}×{SIDE} pixels of at most {SIMILAR} "
+        "photos, evenly spread over the folder. Changes show first in smooth areas, such as sky and white paper.</p>",
         _histogram(bins) if measured else "",
         "<h2>What this generator withstands</h2>",
         *_evidence(card, evidence),
@@ -109,6 +130,49 @@ def page(manifest: Path, folder: Path, summary: Summary, card: Card, evidence: d
         + "\n".join(parts)
         + "</html>\n"
     )
+
+
+def ssim(before: Path, after: Path) -> list[float]:
+    """Structural similarity (Wang et al., 2004) of a photo's gray middle and its copy's; nothing where it has none.
+
+    Args:
+        before: the photo.
+        after: the copy.
+    """
+    try:
+        middles = [_middle(read_photo(path.read_bytes())) for path in (before, after)]
+    except Exception:  # a report is made whatever became of a file since; 'verify' tells
+        return []
+    if middles[0].shape != middles[1].shape or min(middles[0].shape[-2:]) < SSIM_WINDOW:
+        return []
+    found = structural_similarity_index_measure(middles[1], middles[0], data_range=1.0)
+    assert isinstance(found, torch.Tensor)
+    return [found.item()]
+
+
+def _middle(photo: Photo) -> torch.Tensor:
+    """Float 1×1×H×W in [0, 1], in gray."""
+    height, width = photo.pixels.shape[:2]
+    top, left = max(0, height - SIDE) // 2, max(0, width - SIDE) // 2
+    part = Photo(photo.pixels[top : top + SIDE, left : left + SIDE], peak=photo.peak, dicom=photo.dicom).eight()
+    gray = np.asarray(Photo(np.ascontiguousarray(part)).image().convert("L"), np.float32)
+    return torch.from_numpy(gray / 255)[None, None]
+
+
+def _spread(values: list[float], digits: int) -> str:
+    if not values:
+        return "–"
+    return ", ".join(f"{value:.{digits}f}" for value in (min(values), sum(values) / len(values), max(values)))
+
+
+def _jpeg(kept: list[float], qualities: Counter[int]) -> list[tuple[str, str]]:
+    if not kept:
+        return []
+    used = ", ".join(f"{count:,} at {quality}" for quality, count in sorted(qualities.items()))
+    return [
+        ("share of the noise that JPEG leaves: least, mean, most", _spread([100 * share for share in kept], 0) + " %"),
+        ("quality of the JPEGs, as the bound asked for", used),
+    ]
 
 
 def _evidence(card: Card, evidence: dict[str, Any] | None) -> list[str]:
@@ -165,10 +229,8 @@ def _crop(path: Path) -> str:
         return _text(str(error))
     height, width = photo.pixels.shape[:2]
     top, left = max(0, height - CROP) // 2, max(0, width - CROP) // 2
-    pixels = photo.pixels[top : top + CROP, left : left + CROP]
-    if photo.bits == 16:
-        pixels = (pixels // 257).astype("uint8")
-    return _picture(Photo(pixels).image(), path.name)
+    middle = Photo(photo.pixels[top : top + CROP, left : left + CROP], peak=photo.peak, dicom=photo.dicom)
+    return _picture(Photo(middle.eight()).image(), path.name)
 
 
 def _picture(image: Image.Image, title: str) -> str:

@@ -1,7 +1,8 @@
-"""The owners' verbs: ``protect``, ``verify`` and ``inspect``."""
+"""The owners' verbs: ``protect``, ``verify``, ``inspect`` and ``export``."""
 
 import os
 import time
+from dataclasses import replace
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -12,6 +13,8 @@ from datamodules.photo_folder import (
     REPORT,
     Skipped,
     Summary,
+    check_places,
+    control_of,
     entries,
     lines_of,
     planned,
@@ -19,7 +22,7 @@ from datamodules.photo_folder import (
     verify_folder,
 )
 from experiments.folder import say
-from experiments.owner_config import InspectConfig, ProtectConfig, VerifyConfig
+from experiments.owner_config import ExportConfig, InspectConfig, ProtectConfig, VerifyConfig
 from experiments.protector import Protector, amplified
 
 SHOWN = 20
@@ -29,11 +32,19 @@ def protect(config: ProtectConfig) -> int:
     """Protects a folder; 0 when every photo has its copy, 1 when something was left out.
 
     Raises:
-        DataError, RunError, GeneratorFileError, OSError: as their messages say.
+        DataError, RunError, ConfigError, GeneratorFileError, OSError: as their messages say.
     """
-    protector = _load(config.generator)
     source, dest = path_of(config.source), path_of(config.dest)
-    tree = planned(source, dest, protector.head(config.format, config.strip))
+    if config.fit:
+        check_places(source, dest)
+        if config.dry_run:
+            raise DataError("dry_run: fit=true trains for a long time, which cannot be shown; leave one of them out")
+        from experiments.fit import fit  # late: it brings all that training needs
+
+        run = config.run or f"runs/fit-{dest.resolve().name}"
+        config = replace(config, generator=str(fit(source, path_of(run), config.clusters, config.options.split())))
+    protector = _load(config.generator)
+    tree = planned(source, dest, protector.head(config.format, config.strip, config.quality))
     if config.dry_run:
         left_out = photos = 0
         for found in tree:
@@ -41,27 +52,33 @@ def protect(config: ProtectConfig) -> int:
             left_out, photos = left_out + (not found.target), photos + bool(found.target)
         say(f"{photos} photos would be protected, {left_out} left out by their names; nothing was written")
         return int(left_out > 0)
+    shard = config.shares()
+    assert shard  # its faults were found before
     started = time.perf_counter()
     with _bar("{task.fields[rate]:.1f}/s", TimeRemainingColumn(), "skipped {task.fields[skipped]}") as bar:
-        total = sum(1 for _ in tree)
+        total = -(-sum(1 for _ in tree) // shard[1])
         task = bar.add_task("protecting", total=total, rate=0.0, skipped=0)
 
         def progress(summary: Summary) -> None:
             done = summary.protected + summary.skipped
             bar.update(task, completed=done, rate=done / (time.perf_counter() - started), skipped=summary.skipped)
 
-        summary = protector.protect_folder(source, dest, config.format, config.strip, config.workers, progress)
-    shown = 0
-    for line in lines_of(dest / MANIFEST) if summary.skipped else ():
+        summary = protector.protect_folder(
+            source, dest, config.format, config.strip, config.workers, progress, config.quality, shard
+        )
+    shown, manifest = 0, dest / MANIFEST
+    if not manifest.exists():
+        manifest = control_of(dest, shard) / MANIFEST
+    for line in lines_of(manifest) if summary.skipped else ():
         if isinstance(line, Skipped) and shown < SHOWN:
             say(_plain(f"left out: {line.source}: {line.skipped}"))
             shown += 1
     if summary.skipped > shown:
-        say(f"left out: {summary.skipped - shown} more, all in {dest / MANIFEST}")
+        say(f"left out: {summary.skipped - shown} more, all in {manifest}")
     say(
         f"{summary.protected} photos protected ({summary.kept} of them before), {summary.skipped} left out, in "
         f"{time.perf_counter() - started:.0f} s; ε = {protector.card.epsilon:g}/255 holds in every copy; "
-        f"see {dest / REPORT}"
+        f"see {dest / REPORT if manifest.parent == dest else 'the report, which is made when all shards are done'}"
     )
     if summary.left:
         say(f"{summary.left} copies of photos that are gone or renamed stay in {dest}, unlisted; 'verify' names them")
@@ -112,6 +129,22 @@ def inspect(config: InspectConfig) -> int:
         f"{_plain(str(image))}: {width}×{height}, {found.before.bits} bits; largest change {found.change.levels:g}/255 "
         f"(ε = {protector.card.epsilon:g}), {psnr}; read as {found.class_name!r} ({100 * found.share:.0f} %)\n"
         f"written to {out}: before, after, noise x{127.5 / protector.card.epsilon:.0f}"
+    )
+    return 0
+
+
+def export(config: ExportConfig) -> int:
+    """Writes a generator as ONNX.
+
+    Raises:
+        DataError, RunError, GeneratorFileError, OSError: as their messages say.
+    """
+    protector, out = _load(config.generator), path_of(config.out)
+    protector.export_onnx(out)
+    height, width = protector.size
+    say(
+        f"written to {out}: float32 images N×{protector.card.channels}×{height}×{width} in [0, 1] to their code and "
+        "noise"
     )
     return 0
 

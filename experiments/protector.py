@@ -12,24 +12,26 @@
 import json
 import os
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from datamodules.config import DataError, path_of
 from datamodules.decode import BadImage
-from datamodules.photo import Output, Photo, Strip, photo_of, read_photo
+from datamodules.photo import Change, Output, Photo, Strip, photo_of, read_photo
 from datamodules.photo_folder import REPORT, Head, Summary, write_folder
 from datamodules.protected import write_atomic
 from experiments.folder import RunError, newest
 from experiments.owner_report import page
-from gan.native import Change, add_noise, read_code, steps_of
+from gan.native import BATCH, add_noise, folded, independent, read_codes, steps_of
+from gan.networks import Generator
 from gan.protection import Card, TrainedGenerator, load_generator
 
 NAME = "generator.safetensors"
@@ -54,6 +56,37 @@ class Inspection:
     share: float
 
 
+@dataclass
+class Noised:
+    """A photo, the noise that is meant for it (int32 Z×t×t×C, of ``steps_of``), and its code (float 1×K)."""
+
+    photo: Photo
+    steps: np.ndarray
+    code: Tensor
+
+    def add(self) -> Change:
+        """Adds the noise in place."""
+        return add_noise(self.photo, self.steps)
+
+    def copy(self, levels: int) -> Photo:
+        """A copy with the noise, cut to so many of the photo's levels."""
+        photo = replace(self.photo, pixels=self.photo.pixels.copy())
+        add_noise(photo, self.steps.clip(-levels, levels))
+        return photo
+
+
+class _WithCode(nn.Module):
+    """A generator that also gives its code."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        code = self.generator.code(images)
+        return code, self.generator.noise(code, images)
+
+
 class Protector:
     """A trained generator, applied to photos at their own size.
 
@@ -65,7 +98,7 @@ class Protector:
     """
 
     def __init__(self, trained: TrainedGenerator, card: Card, checkpoint: str, path: Path) -> None:
-        self.generator, self.card, self.checkpoint, self.path = trained.generator, card, checkpoint, path
+        self.generator, self.card, self.checkpoint, self.path = folded(trained.generator), card, checkpoint, path
         self.size = (card.size[0], card.size[1])
 
     @classmethod
@@ -102,9 +135,8 @@ class Protector:
                 f"{'×'.join(map(str, image.shape))}"
             )
         if image.dim() == 4:
-            return torch.stack([self.protect(one) for one in image]) if len(image) else image.clone()
-        pixels = image.cpu().permute(1, 2, 0).contiguous().numpy().copy()
-        return torch.from_numpy(self.protect_photo(Photo(pixels))[0].pixels).permute(2, 0, 1).contiguous()
+            return self._tensors(image) if len(image) else image.clone()
+        return self._tensors(image[None])[0]
 
     def protect_photo(self, photo: Photo) -> tuple[Photo, Change]:
         """A photo, changed in place where its number of channels allows, and what the noise did.
@@ -112,14 +144,44 @@ class Protector:
         Raises:
             BadImage: 16-bit gray, and a generator for colour.
         """
-        return self._apply(photo)[:2]
+        noised = self._one(photo)
+        return noised.photo, noised.add()
 
-    def _apply(self, photo: Photo) -> tuple[Photo, Change, Tensor]:
-        channels = self.card.channels
-        photo = photo.in_colour() if channels == 3 else photo
-        code = read_code(self.generator, photo, channels, self.size)
-        change = add_noise(photo, steps_of(self.generator, code, photo, channels, self.card.epsilon))
-        return photo, change, code
+    def protect_photos(self, photos: Sequence[Photo]) -> list[Noised | BadImage]:
+        """Each photo with its noise, not added yet; or why it gets none. Small ones are read several at a time."""
+        made: dict[int, Noised | BadImage] = {}
+        fit: dict[int, Photo] = {}
+        channels, epsilon = self.card.channels, self.card.epsilon
+        for place, photo in enumerate(photos):
+            try:
+                fit[place] = photo.in_colour() if channels == 3 else photo
+            except BadImage as error:
+                made[place] = error
+        if fit:
+            codes = read_codes(self.generator, list(fit.values()), channels, self.size, self.batch)
+            for (place, photo), code in zip(fit.items(), codes.split(1), strict=True):
+                made[place] = Noised(photo, steps_of(self.generator, code, photo, channels, epsilon), code)
+        return [made[place] for place in range(len(photos))]
+
+    @cached_property
+    def batch(self) -> int:
+        """Small photos that are read at a time: 1 on a machine where they would not be read independently."""
+        return BATCH if independent(self.generator, self.card.channels, self.size) else 1
+
+    def _one(self, photo: Photo) -> Noised:
+        [noised] = self.protect_photos([photo])
+        if isinstance(noised, BadImage):
+            raise noised
+        return noised
+
+    def _tensors(self, images: Tensor) -> Tensor:
+        photos = [Photo(image.permute(1, 2, 0).contiguous().numpy().copy()) for image in images.cpu()]
+        after = []
+        for noised in self.protect_photos(photos):
+            assert isinstance(noised, Noised)  # 8 bits are never refused
+            noised.add()
+            after.append(torch.from_numpy(noised.photo.pixels).permute(2, 0, 1).contiguous())
+        return torch.stack(after)
 
     def inspect(self, path: Path) -> Inspection:
         """One photo before and after.
@@ -131,19 +193,43 @@ class Protector:
             data = path.read_bytes()
             before = read_photo(data)
             before = before.in_colour() if self.card.channels == 3 else before
-            after, change, code = self._apply(read_photo(data))
+            noised = self._one(read_photo(data))
+            change = noised.add()
         except OSError as error:
             raise DataError(f"image: {path} cannot be read ({error.strerror}); give a photo") from error
         except BadImage as error:
             raise DataError(f"image: {path}: {error}") from error
-        shares = code.float().softmax(1)[0]
+        shares = noised.code.float().softmax(1)[0]
         best = int(shares.argmax())
-        return Inspection(before, after, change, self.card.class_names[best], shares[best].item())
+        return Inspection(before, noised.photo, change, self.card.class_names[best], shares[best].item())
 
-    def head(self, output: Output, strip: Strip) -> Head:
+    def export_onnx(self, path: str | Path) -> None:
+        """Writes the generator for images of the size that it was trained on, as ONNX.
+
+        Input ``images``: float32 N×C×H×W in [0, 1]. Outputs: ``code``, float32 N×K, and ``noise``, float32 N×C×H×W in
+        [-ε, ε]; rounding to whole grey levels, adding and clipping are the caller's (``gan.protection.quantise``).
+
+        Raises:
+            DataError: the packages of the extra ``onnx`` are not there.
+            OSError: the file cannot be written.
+        """
+        try:
+            import onnx  # noqa: F401 - torch's exporter needs both, and says so in a page of text
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise DataError(f"ONNX needs {error.name}: pip install 'confoundergan[onnx]'") from error
+        two = torch.zeros(2, self.card.channels, *self.size)  # of one image the number would be taken for fixed
+        program = torch.onnx.export(
+            _WithCode(self.generator).eval(), (two,), input_names=["images"], output_names=["code", "noise"],
+            dynamic_shapes={"images": {0: torch.export.Dim("n")}}, dynamo=True, verbose=False,
+        )  # fmt: skip
+        assert program is not None
+        write_atomic(path_of(str(path)), program.model_proto.SerializeToString())
+
+    def head(self, output: Output, strip: Strip, quality: int = 0) -> Head:
         """The first line of a folder's manifest."""
-        card = self.card
-        return Head("confoundergan", self.checkpoint, card.epsilon, card.seed, card.data, output, strip)
+        card, quality = self.card, quality if output == "jpeg" else 0
+        return Head("confoundergan", self.checkpoint, card.epsilon, card.seed, card.data, output, strip, quality)
 
     def protect_folder(
         self,
@@ -153,16 +239,20 @@ class Protector:
         strip: Strip = "none",
         workers: int = 0,
         progress: Callable[[Summary], None] = lambda summary: None,
+        quality: int = 95,
+        shard: tuple[int, int] = (1, 1),
     ) -> Summary:
         """Protects all photos of a folder into another; goes on where a killed call stopped (docs/PROTECT.md).
 
         Args:
             source: is only read.
             dest: made if absent; outside of ``source``.
-            format: ``png`` or ``webp``, both without loss.
+            format: ``png`` or ``webp``, both without loss, or ``jpeg``.
             strip: ``gps`` or ``all`` leaves out of EXIF and XMP where photos were taken, or all.
             workers: threads; 0: one a core.
             progress: called after every photo.
+            quality: the lowest of a JPEG; it is raised where the bound asks for it.
+            shard: (i, n): the i-th of n equal shares alone; the call that ends last joins them.
 
         Raises:
             DataError: the folders are refused; the message says why.
@@ -171,16 +261,17 @@ class Protector:
         source, dest = path_of(str(source)), path_of(str(dest))
 
         def report(manifest: Path, summary: Summary) -> None:
-            write_atomic(dest / REPORT, page(manifest, dest, summary, self.card, self.evidence()).encode())
+            write_atomic(dest / REPORT, page(manifest, dest, source, summary, self.card, self.evidence()).encode())
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # sums are then the same on any number of cores; the photos are what runs side by side
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # damaged EXIF, large pictures: what matters is raised
+                assert self.batch  # looked at before there are threads
                 return write_folder(
-                    source, dest, self.head(format, strip), self.protect_photo, workers or os.cpu_count() or 1,
-                    progress, report,
+                    source, dest, self.head(format, strip, quality), self.protect_photos,
+                    workers or os.cpu_count() or 1, progress, report, shard,
                 )  # fmt: skip
         finally:
             torch.set_num_threads(threads)
@@ -231,7 +322,7 @@ def amplified(before: Photo, after: Photo, epsilon: float, side: int = 512) -> I
     height, width = before.pixels.shape[:2]
     top, left = max(0, height - side) // 2, max(0, width - side) // 2
     parts = [photo.pixels[top : top + side, left : left + side].astype(np.float64) for photo in (before, after)]
-    scale = 255 / np.iinfo(before.pixels.dtype).max
+    scale = 255 / before.peak
     parts = [part * scale for part in parts]
     parts.append(127.5 + (parts[1] - parts[0]) * (127.5 / epsilon))
     cells = [np.broadcast_to(part.round().clip(0, 255).astype(np.uint8), (*part.shape[:2], 3)) for part in parts]

@@ -199,7 +199,13 @@ def protecting(result: dict[str, Any]) -> str:
             f"({result['images']} of `{result['photos']}`, a generator of the default form), "
             f"{result['ratio']:.2f} of bare decoding and encoding with the same settings, which makes "
             f"{result['bare_images_per_processor_second']:.0f}.",
-            f"* Where the time goes: {shares}.",
+            f"* Where the time goes: {shares}. Reading the class takes "
+            f"{result['milliseconds']['read the class']:.1f} ms a photo, {result['batch']} photos at a time; one at a "
+            f"time {result['read_alone_milliseconds']:.1f} ms.",
+            f"* Without any reading the ratio would be {result['ratio_without_reading']:.2f}: finding and adding the "
+            "noise and decoding every copy again are the rest.",
+            f"* The report takes {result['report_processor_seconds']:.1f} s of these figures; more photos hardly make "
+            "it longer.",
             f"* A second call, which finds and verifies everything: {1000 * again / result['images']:.1f} ms a photo.",
             f"* On {result['environment']['device']}, {result['workers']} thread{note}; medians of "
             f"{len(result['seconds']['ours'])} rounds in one run (`{result['command']}`).",

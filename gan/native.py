@@ -6,46 +6,23 @@ the code is read once, from a copy reduced to what the generator was trained on,
 the strips add up to the whole, bit for bit. Ours.
 """
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from datamodules.decode import plain
 from datamodules.images import to_float
-from datamodules.photo import Photo
+from datamodules.photo import SMALL, Change, Photo
 from gan.networks import Generator
 from gan.textures import ZONES, zones
 
 STRIP = 1 << 20  # pixels that are worked on at a time
-
-
-@dataclass(frozen=True)
-class Change:
-    """What the noise did to a photo, in its own grey levels (255 or 65535 is white).
-
-    Attributes:
-        largest: change of a pixel.
-        squares: sum of the squared changes over all pixels and channels.
-        values: how many those are.
-        peak: 255 or 65535.
-    """
-
-    largest: int
-    squares: int
-    values: int
-    peak: int
-
-    @property
-    def levels(self) -> float:
-        """The largest change in grey levels of 255."""
-        return self.largest * 255 / self.peak
-
-    @property
-    def psnr(self) -> float | None:
-        """Peak signal-to-noise ratio in dB; None where nothing changed."""
-        return 10 * float(np.log10(self.peak**2 * self.values / self.squares)) if self.squares else None
+BATCH = 8  # small photos that are read at a time; more is hardly faster
 
 
 def reduced(photo: Photo, channels: int, size: tuple[int, int]) -> np.ndarray:
@@ -54,19 +31,85 @@ def reduced(photo: Photo, channels: int, size: tuple[int, int]) -> np.ndarray:
     The largest centred part of that shape, resized by Lanczos, transparent pixels over white, as training images are by
     default (``data.aspect=crop``).
     """
-    image = plain(photo.image())
+    image = plain(photo.image() if photo.dicom is None else Photo(photo.eight()).image())
     mode = "L" if channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
     return np.asarray(ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)).reshape(*size, channels)
 
 
-@torch.no_grad()
-def read_code(generator: Generator, photo: Photo, channels: int, size: tuple[int, int]) -> torch.Tensor:
-    """The code, float 1×K, of a photo, read alone: it must not depend, to the last bit, on what shares a batch."""
-    pixels = torch.from_numpy(reduced(photo, channels, size).copy()).permute(2, 0, 1)[None]
+def folded(generator: Generator) -> Generator:
+    """A copy for reading: batch norms of its frozen readers are worked into the convolutions before them.
+
+    Codes differ from the generator's own by rounding.
+    """
+    copied = copy.deepcopy(generator).eval()
+    for reader in (copied.encoder, copied.second):
+        if isinstance(reader, nn.Module):
+            _fold(reader)
+    return copied.to(memory_format=torch.channels_last)
+
+
+def _fold(module: nn.Module) -> None:
+    before: tuple[str, nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if (
+            isinstance(child, nn.BatchNorm2d)
+            and before
+            and isinstance(before[1], nn.Conv2d)
+            and before[1].out_channels == child.num_features
+        ):
+            setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
+            setattr(module, name, getattr(child, "act", nn.Identity()))  # timm's have their activation inside
+            before = None
+        else:
+            _fold(child)
+            before = name, child
+
+
+@torch.inference_mode()
+def read_codes(
+    generator: Generator, photos: Sequence[Photo], channels: int, size: tuple[int, int], batch: int = BATCH
+) -> Tensor:
+    """The codes, float N×K, of photos; each depends on its photo alone, to the last bit.
+
+    What a processor makes of a batch depends, in the last bits, on how many images are in it, but not on which others
+    they are (``independent`` looks whether that holds). So small photos are read in batches of one size, filled up with
+    black images, and large ones, where reading costs little beside the rest, alone.
+
+    Args:
+        generator: trained.
+        photos: N, of any sizes.
+        channels: of the generator.
+        size: height and width that it was trained on.
+        batch: small photos that are read at a time.
+    """
     device = next(generator.parameters()).device
-    return generator.code(to_float(pixels.to(device)))
+    copies = torch.zeros(len(photos), channels, *size, dtype=torch.uint8)
+    for place, photo in enumerate(photos):
+        copies[place] = torch.from_numpy(reduced(photo, channels, size).copy()).permute(2, 0, 1)
+    large = [photo.pixels.shape[0] * photo.pixels.shape[1] > SMALL for photo in photos]
+    alone = [place for place, yes in enumerate(large) if yes]
+    shared = [place for place, yes in enumerate(large) if not yes]
+    codes: dict[int, Tensor] = {}
+    for places, count in [([place], 1) for place in alone] + [
+        (shared[start : start + batch], batch) for start in range(0, len(shared), batch)
+    ]:
+        images = torch.zeros(count, channels, *size)
+        images[: len(places)] = to_float(copies[places])
+        codes |= zip(places, generator.code(images.to(device)), strict=False)
+    return torch.stack([codes[place] for place in range(len(photos))])
+
+
+@torch.inference_mode()
+def independent(generator: Generator, channels: int, size: tuple[int, int], batch: int = BATCH) -> bool:
+    """Whether an image's code has the same bits wherever it is in a batch, whatever the others are; tried on noise."""
+    device = next(generator.parameters()).device
+    source = torch.Generator().manual_seed(0)
+    images = torch.rand(2 * batch - 1, channels, *size, generator=source).to(device)
+    codes = generator.code(images[:batch])
+    others = generator.code(torch.cat([images[batch:], images[:1]]))
+    return torch.equal(codes.flip(0), generator.code(images[:batch].flip(0))) and torch.equal(codes[0], others[-1])
 
 
 @torch.no_grad()
@@ -85,7 +128,7 @@ def steps_of(
     """
     means = torch.from_numpy(mean_colours(photo, channels, strip))[None].to(code.device) if generator.tinted else None
     tiles = generator.zone_tiles(code, means)[0].cpu().permute(0, 2, 3, 1)
-    peak = np.iinfo(photo.pixels.dtype).max
+    peak = photo.peak
     bound = int(epsilon * peak / 255)
     return (tiles * peak).round().clamp(-bound, bound).int().numpy()
 
@@ -101,8 +144,7 @@ def mean_colours(photo: Photo, channels: int, strip: int = STRIP) -> np.ndarray:
         for zone, mask in enumerate(zones((height, width), rows).bool().numpy()):
             sums[zone] += (pixels * mask[..., None]).sum((0, 1), dtype=np.int64)
             counts[zone] += mask.sum()
-    peak = np.iinfo(photo.pixels.dtype).max
-    return (sums / np.maximum(counts, 1)[:, None] / peak).astype(np.float32).ravel()
+    return (sums / np.maximum(counts, 1)[:, None] / photo.peak).astype(np.float32).ravel()
 
 
 def add_noise(photo: Photo, steps: np.ndarray, strip: int = STRIP) -> Change:
@@ -114,21 +156,24 @@ def add_noise(photo: Photo, steps: np.ndarray, strip: int = STRIP) -> Change:
         strip: pixels worked on at a time.
     """
     height, width = photo.pixels.shape[:2]
-    side, peak = steps.shape[1], int(np.iinfo(photo.pixels.dtype).max)
-    across = np.tile(steps, (1, 1, -(-width // side), 1))[:, :, :width]
+    side, peak = steps.shape[1], photo.peak
+    wide = np.int16 if peak < 1 << 14 else np.int32  # room for a pixel and its noise
+    across = np.tile(steps.astype(wide), (1, 1, -(-width // side), 1))[:, :, :width]
     largest = squares = 0
     for rows in _strips(height, width, side, strip):
-        before = photo.pixels[rows].astype(np.int32)
+        before = photo.pixels[rows].astype(wide)
         noise = np.tile(across, (1, -(-len(before) // side), 1, 1))[:, : len(before)]
         if len(noise) == 1:
             chosen = noise[0]
         else:
             chosen = np.where(zones((height, width), rows)[0].bool().numpy()[..., None], noise[0], noise[1])
-        after = np.clip(before + chosen, 0, peak)
+        after = before + chosen
+        np.clip(after, 0, peak, out=after)
         photo.pixels[rows] = after
-        change = np.abs(after - before)
-        largest = max(largest, int(change.max()))
-        squares += int((change.astype(np.int64) ** 2).sum())
+        after -= before
+        largest = max(largest, int(after.max()), -int(after.min()))
+        flat = after.ravel().astype(np.float64)
+        squares += int(flat @ flat)  # whole numbers below 2^53: exact, in any order
     return Change(largest, squares, photo.pixels.size, peak)
 
 

@@ -27,7 +27,7 @@ from datamodules.photo_tree import PhotoTree, order
 from experiments.cli import main
 from experiments.protector import Protector
 from gan.config import GeneratorConfig
-from gan.native import add_noise, mean_colours, read_code, steps_of
+from gan.native import add_noise, mean_colours, read_codes, steps_of
 from gan.networks import Generator, build_generator
 from gan.protection import Card, TrainedGenerator, save_generator
 
@@ -103,7 +103,7 @@ def test_strips_equal_the_whole_and_what_the_generator_says(pattern: str, channe
     net = network(channels, pattern)
     pixels = RNG.integers(60, 180, (77, 51, channels)).astype(np.uint8)
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    code = read_code(net, Photo(pixels), channels, (16, 16))
+    code = read_codes(net, [Photo(pixels)], channels, (16, 16))
     results = []
     for strip in (1, 500, 10**9):  # a row of tiles, some rows, all at once
         photo = Photo(pixels.copy())
@@ -540,7 +540,11 @@ def test_requests_that_are_refused(
         (["protect"], "source: is missing"),
         (["protect", "in"], "dest: is missing"),
         (["protect", "in", "out", "more"], "more: expected key=value"),
-        (["protect", "in", "out", "format=jpeg"], "format: expected one of png, webp"),
+        (["protect", "in", "out", "format=gif"], "format: expected one of png, webp, jpeg"),
+        (["protect", "in", "out", "fit=true", "generator=in"], "generator: contradicts fit=true"),
+        (["protect", "in", "out", "run=x"], "fit: run and options are read with fit=true only"),
+        (["protect", "in", "out", "fit=true"], "clusters: 2 photos are too few for 10 groups of 10"),
+        (["export", "x.bin"], "out: 'x.bin' does not end in .onnx"),
         (["protect", "in", "out", "epsilon=4"], "epsilon: no such key"),
         (["protect", "in", "out"], "no finished run under runs/"),
         (["protect", "in", "out", "generator=in"], "holds no generator.safetensors"),
@@ -776,7 +780,7 @@ def test_a_protection_that_breaks_its_bound_writes_nothing(generator: Path, tmp_
     protector.card = replace(protector.card, epsilon=8.0)
     with pytest.raises(DataError, match="was changed by 8 grey levels, above ε = 2"):
         photo_folder.write_folder(
-            tmp_path / "in", tmp_path / "out", head, protector.protect_photo, 1, lambda s: None, lambda p, s: None
+            tmp_path / "in", tmp_path / "out", head, protector.protect_photos, 1, lambda s: None, lambda p, s: None
         )
     assert "00.png" not in content(tmp_path / "out")
 

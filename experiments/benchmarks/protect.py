@@ -2,7 +2,7 @@
 
 ::
 
-    python -m experiments.benchmarks.protect images=100 rounds=3 workers=1 root=../shared/data/imagenette_224_2500.zip
+    python -m experiments.benchmarks.protect images=100 rounds=3 workers=1 format=png root=imagenette_224_2500.zip
 
 The photos are the first of a folder or archive, or where there is none the embedded digits, scaled up to 224×224 JPEGs.
 The generator has the default form and is not trained, which does not change its cost. Seconds of the processor beside
@@ -22,15 +22,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.photo import read_photo, save_photo, stored_as
+from datamodules.photo import Output, Photo, read_photo, save_photo, stored_as
+from datamodules.photo_folder import MANIFEST, Summary
 from datamodules.tree import Tree
 from experiments.folder import environment, versions, write_json
+from experiments.owner_report import page
 from experiments.protector import Protector
 from gan.config import GeneratorConfig
-from gan.native import add_noise, read_code, steps_of
+from gan.native import add_noise, read_codes, steps_of
 from gan.networks import build_generator
 from gan.protection import Card, save_generator
 
@@ -55,20 +58,20 @@ def photos(folder: Path, count: int, root: Path) -> str:
     return "digits, scaled up"
 
 
-def bare(source: Path, dest: Path, workers: int) -> None:
+def bare(source: Path, dest: Path, workers: int, output: Output) -> None:
     """Decodes and encodes alone, with the settings of the copies."""
     dest.mkdir()
 
     def one(path: Path) -> None:
-        with Image.open(path) as image:
-            image.convert("RGB").save(dest / f"{path.stem}.png", compress_level=1)
+        with Image.open(path) as image, (dest / path.stem).open("wb") as file:
+            save_photo(Photo(np.array(image.convert("RGB"))), file, output)
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(one, sorted(source.iterdir())))
 
 
-def stages(protector: Protector, source: Path, passing: Path) -> dict[str, float]:
-    """Seconds of the processor in each step of protecting, one photo after the other."""
+def stages(protector: Protector, source: Path, passing: Path, output: Output, batch: int) -> dict[str, float]:
+    """Seconds of the processor in each step of protecting, so many photos read at a time."""
     spent = dict.fromkeys(("read and hash", "decode", "read the class", "add noise", "encode", "decode again"), 0.0)
 
     def timed(name: str, step: Callable[..., Any], *arguments: Any) -> Any:
@@ -78,16 +81,21 @@ def stages(protector: Protector, source: Path, passing: Path) -> dict[str, float
         return result
 
     net, channels, epsilon = protector.generator, protector.card.channels, protector.card.epsilon
-    for path in sorted(source.iterdir()):
-        data, buffer = timed("read and hash", path.read_bytes), io.BytesIO()
-        timed("read and hash", hashlib.sha256, data)
-        photo = timed("decode", read_photo, data).in_colour()
-        code = timed("read the class", read_code, net, photo, channels, protector.size)
-        steps = timed("add noise", steps_of, net, code, photo, channels, epsilon)
-        timed("add noise", add_noise, photo, steps)
-        timed("encode", save_photo, photo, buffer, "png")
-        timed("encode", passing.write_bytes, buffer.getvalue())
-        timed("decode again", stored_as, photo, passing)
+    paths = sorted(source.iterdir())
+    for start in range(0, len(paths), batch):
+        photos = []
+        for path in paths[start : start + batch]:
+            data = timed("read and hash", path.read_bytes)
+            timed("read and hash", hashlib.sha256, data)
+            photos.append(timed("decode", read_photo, data).in_colour())
+        codes = timed("read the class", read_codes, net, photos, channels, protector.size, batch)
+        for photo, code in zip(photos, codes.split(1), strict=True):
+            buffer = io.BytesIO()
+            steps = timed("add noise", steps_of, net, code, photo, channels, epsilon)
+            timed("add noise", add_noise, photo, steps)
+            timed("encode", save_photo, photo, buffer, output)
+            timed("encode", passing.write_bytes, buffer.getvalue())
+            timed("decode again", stored_as, photo, passing)
     return spent
 
 
@@ -102,6 +110,7 @@ def main(arguments: list[str]) -> int:
     """Measures, prints and writes the result."""
     given = dict(argument.partition("=")[::2] for argument in arguments)
     count, rounds, workers = (int(given.get(k, v)) for k, v in (("images", 100), ("rounds", 3), ("workers", 1)))
+    output: Output = given.get("format", "png")  # type: ignore[assignment]
     torch.set_num_threads(1)
     pairs = []
     with tempfile.TemporaryDirectory() as name:
@@ -113,23 +122,29 @@ def main(arguments: list[str]) -> int:
         card = Card(3, 8.0, asdict(options), "none", "", classes, 0, list(TRAINED), 0, 0, versions())
         save_generator(folder / "generator.safetensors", net, card)
         protector = Protector.load(folder / "generator.safetensors")
-        profile = stages(protector, folder / "photos", folder / "passing.png")  # warms up, too
-        source = folder / "photos"
+        source, passing = folder / "photos", folder / "passing"
+        profile = stages(protector, source, passing, output, protector.batch)  # warms up, too
+        alone = stages(protector, source, passing, output, 1)["read the class"]
 
         def ours(turn: int) -> None:
-            protector.protect_folder(source, folder / f"ours{turn}", workers=workers)
+            protector.protect_folder(source, folder / f"ours{turn}", output, workers=workers)
 
         for turn in range(rounds):
-            theirs = measured(bare, source, folder / f"bare{turn}", workers)
+            theirs = measured(bare, source, folder / f"bare{turn}", workers, output)
             pairs.append((measured(ours, turn), theirs))
         again = measured(ours, 0)
+        lines = folder / "ours0" / MANIFEST
+        report = measured(page, lines, folder / "ours0", source, Summary(count), protector.card, None)
     total = sum(profile.values())
     result: dict[str, Any] = {
         "benchmark": "protect",
-        "command": f"python -m experiments.benchmarks.protect images={count} rounds={rounds} workers={workers}",
+        "command": f"python -m experiments.benchmarks.protect images={count} rounds={rounds} workers={workers} "
+        f"format={output}",
         "photos": origin,
         "images": count,
         "workers": workers,
+        "format": output,
+        "batch": protector.batch,
         "note": given.get("note", ""),
         "images_per_second": count / median(own[0] for own, _ in pairs),
         "images_per_processor_second": count / median(own[1] for own, _ in pairs),
@@ -137,6 +152,9 @@ def main(arguments: list[str]) -> int:
         "ratio": median(theirs[1] / own[1] for own, theirs in pairs),
         "seconds": {"ours": [own[0] for own, _ in pairs], "bare": [theirs[0] for _, theirs in pairs]},
         "processor_seconds": {"ours": [own[1] for own, _ in pairs], "bare": [theirs[1] for _, theirs in pairs]},
+        "ratio_without_reading": median(theirs[1] for _, theirs in pairs) / (total - profile["read the class"]),
+        "read_alone_milliseconds": 1000 * alone / count,
+        "report_processor_seconds": report[1],
         "again_processor_seconds": again[1],
         "shares": {step: seconds / total for step, seconds in profile.items()},
         "milliseconds": {step: 1000 * seconds / count for step, seconds in profile.items()},
