@@ -10,7 +10,7 @@ from typing import Any
 from datamodules.base import ImageDataModule
 from experiments.config import Config, ConfigError
 from experiments.data import make_data
-from experiments.evaluate import evaluate_seed, finish, reopen, summed_up
+from experiments.evaluate import check_weights, evaluate_seed, finish, reopen, summed_up
 from experiments.folder import choose, describe, is_main, say
 from experiments.logs import log_end
 from experiments.methods import protect_seed
@@ -45,6 +45,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         config = shortened(config)
     if fault := check_classifiers(config):
         raise ConfigError(fault)
+    check_weights(config.victim.resolved())
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
     folder = folder or choose(config)
     if is_main():

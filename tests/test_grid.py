@@ -165,8 +165,9 @@ def test_a_failing_cell_is_a_row_and_the_others_go_on(tmp_path: Path, capfd: pyt
     variants = {"class noise": SPEC["variants"]["class noise"]}
     path = written(tmp_path, victims=victims, variants=variants, settings=["standard"])
     assert main(arguments(tmp_path, path)) == 1
-    assert "failed: data=digits, variant=class noise, seed=0, setting=standard, victim=too large: RuntimeError" in (
-        capfd.readouterr().out
+    assert (
+        "failed: data=digits, variant=class noise, seed=0, setting=standard, victim=too large: ValueError: 'inception_v3' is too large for 16×16"
+        in (capfd.readouterr().out)
     )
     rows = [json.loads(line) for line in (tmp_path / "out" / CELLS).read_text().splitlines()]
     assert sorted("error" in row for row in rows) == [False, False, True]
