@@ -129,7 +129,8 @@ def grid(config: Config) -> int:
     spec = read_grid(config.grid)
     name = Path(config.grid).stem
     folder, store = Path(config.run_dir or f"runs/grids/{name}"), Path(config.store)
-    cells = cells_of(spec, config.grid)
+    absent: dict[str, str] = {}
+    cells = cells_of(spec, config.grid, absent if config.dry_run else None)
     known = known_rows(folder, store)
     missing = [cell for cell in cells if "error" in known.get(cell.key, {"error": ""})]
     victims = sum(cell.is_victim for cell in cells)
@@ -138,6 +139,8 @@ def grid(config: Config) -> int:
         for cell in missing:
             say("  " + ", ".join(f"{k}={v}" for k, v in cell.place.items()))
         say(f"about {estimate(known, missing)}")
+        for data_name, reason in absent.items():
+            say(f"not counted: the cells of {data_name}, which is not here yet ({reason})")
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     store.mkdir(parents=True, exist_ok=True)
@@ -200,8 +203,14 @@ def read_grid(name: str) -> dict[str, Any]:
     return spec
 
 
-def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
+def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = None) -> list[Cell]:
     """All cells of a grid, protections before the victims that read them.
+
+    Args:
+        spec: of ``read_grid``.
+        name: of the grid, for messages.
+        absent: gets the data sets that are not here, with the reason; nothing is fetched, and their cells are left out.
+            None: data sets are fetched, and one that is not to be had is an error.
 
     Raises:
         ConfigError: options of a variant, a victim or a data set are unknown or contradict each other.
@@ -218,6 +227,14 @@ def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
         except ConfigError as error:
             where = f"grid {name}: {data_name}, {variant}, {victim}"
             raise ConfigError([f"{where}: {fault}" for fault in error.faults]) from error
+        if absent is not None:
+            config.data.download = False
+            try:
+                _data(config)
+            except DataError as error:
+                absent.setdefault(data_name, str(error))
+            if data_name in absent:
+                continue
         for seed in spec["seeds"]:
             place = {"data": data_name, "variant": variant, "seed": seed}
             for cell in _cells(config, _data(config), place, victim, spec["settings"], on):

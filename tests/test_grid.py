@@ -18,8 +18,12 @@ from baselines.config import Method
 from experiments.cli import main
 from experiments.config import CONFIGS, OURS
 from experiments.data import make_data
-from experiments.grid import CELLS, cells_of, read_grid
+from experiments.grid import CELLS, MASKS, cells_of, read_grid
 from experiments.grid_report import moments, table
+from experiments.published import read_published
+from experiments.report import beside_published
+from experiments.verdicts import findings
+from victims.config import VictimConfig
 
 SPEC: dict[str, Any] = {
     "about": "Is the harness sound?",
@@ -206,6 +210,100 @@ def test_defences_are_cells_of_their_own_and_none_is_what_it_was(tmp_path: Path)
     assert defended.key != plain.key
 
 
+def test_partly_protected_sets_have_their_clean_remainder_beside(tmp_path: Path) -> None:
+    victims = {
+        "all": {},
+        "half": {"victim.share": 0.5},
+        "nothing": {"victim.share": 0},
+        "one class": {"victim.class_share": 0.1},
+        "elsewhere": {
+            "victim.start": "pretrained",
+            "victim.arch": "resnet18",
+            "victim.weights": str(tmp_path / "w.pth"),
+        },
+    }
+    variants = {"class noise": SPEC["variants"]["class noise"]}
+    path = written(tmp_path, victims=victims, variants=variants, settings=["clean", "standard"])
+    cells = cells_of(read_grid(str(path)), "small")
+    # protection; clean, shared by four; clean of elsewhere; standard of four; two remainders: nothing is all clean
+    assert len({cell.key for cell in cells}) == len(cells) == 9
+    clean = next(cell for cell in cells if cell.place.get("setting") == "clean")
+    assert {(p["victim"], p["setting"]) for p in clean.places} == {
+        ("all", "clean"), ("half", "clean"), ("nothing", "clean"), ("one class", "clean"),
+        ("nothing", "standard"), ("nothing", "remainder"),
+    }  # fmt: skip
+    assert main(arguments(tmp_path, path)) == 0, "weights that are not there are no failure"
+    rows = [json.loads(line) for line in (tmp_path / "out" / CELLS).read_text().splitlines()]
+    assert len(rows) == sum(len(cell.places) for cell in cells) == 14
+    by = {(r["place"].get("victim"), r["place"].get("setting")): r for r in rows}
+    for setting in ("clean", "standard"):
+        row = by["elsewhere", setting]
+        assert row["skipped"]
+        assert row["error"].startswith("skipped: victim.weights: no file")
+    half, alone = by["half", "standard"], by["half", "remainder"]
+    mask = (tmp_path / "store" / MASKS / f"{half['key']}.txt").read_text()
+    assert mask == (tmp_path / "store" / MASKS / f"{alone['key']}.txt").read_text()
+    assert mask.count("1") == half["protected_images"]
+    assert alone["images"] == mask.count("0")
+    assert half["images"] == len(mask)
+    assert half["recipe"]["share"] == 0.5
+    assert "share" not in by["half", "clean"]["recipe"]
+    assert len(by["one class", "standard"]["protected_classes"]) == 1
+    assert len(by["one class", "remainder"]["recalls"]) == 10
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "clean remainder alone" in text
+    assert "skipped: victim.weights: no file" in text
+    # again: what was skipped is tried, and nothing else
+    Path(tmp_path / "w.pth").write_bytes(b"nothing")
+    assert main(arguments(tmp_path, path)) == 1, "damaged weights are a failure"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [p.name.removesuffix(".yaml") for p in (CONFIGS / "grid").iterdir() if p.name.startswith(("conf", "apb", "eval"))],
+)
+def test_presets_are_sound_and_say_where_data_are_missing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["grid", f"grid={name}", "dry_run=true"]) == 0
+    shown = capsys.readouterr().out
+    spec = read_grid(name)
+    for data in spec["data"]:
+        assert data == "digits" or f"not counted: the cells of {data}, which is not here yet" in shown
+    assert not list(tmp_path.iterdir()) or name == "evaluation", "a dry run fetches nothing"
+
+
+def test_published_figures_stand_beside_ours() -> None:
+    spec = read_grid("apbench_cifar10")
+    published = read_published(spec["published"])
+    assert set(published["figures"]) <= set(spec["variants"])
+    assert all(set(columns) <= set(spec["victims"]) for columns in published["figures"].values())
+    rows: list[dict[str, Any]] = []
+    for setting, value in (("clean", 0.94), ("standard", 0.2)):
+        place = {"data": "cifar10", "seed": 0, "setting": setting, "victim": "gray"}
+        place |= {"variant": "emn, sample-wise"} if setting == "standard" else {}
+        scores = {"balanced_accuracy": dict.fromkeys(("last", "selected", "peak"), value)}
+        rows.append({"key": setting, "place": place, "scores": scores, "chance": 0.1, "recipe": {}, "images": 9})
+    blocks = list(beside_published(published, findings(spec, rows)))
+    assert blocks[-1].rows == [["cifar10", "emn, sample-wise", "gray", "20.0", "92.0", "-72.0"]]  # type: ignore[union-attr]
+    assert "2023" in blocks[1].text  # type: ignore[union-attr]
+
+
+def test_the_evaluation_asks_for_what_was_promised() -> None:
+    spec = read_grid("evaluation")
+    recipes = [
+        VictimConfig(**{k.removeprefix("victim."): v for k, v in o.items()}).resolved()
+        for o in spec["victims"].values()
+    ]
+    assert len({r.arch for r in recipes}) == 3
+    assert len({r.defence for r in recipes}) == 8
+    assert len(recipes) == 24
+    assert len(spec["variants"]) == len(spec["data"]) == len(spec["seeds"]) == 2
+    assert spec["settings"] == ["clean", "standard"]
+    assert "Hypothesis" in spec["about"]
+
+
 def test_the_shipped_grid_of_defences_has_a_clean_column_for_each() -> None:
     spec = read_grid("defences")
     cells = [cell for cell in cells_of(spec, "defences") if cell.is_victim]
@@ -224,6 +322,7 @@ def test_the_shipped_grid_of_defences_has_a_clean_column_for_each() -> None:
         ({"variants": {"x": {"gan.epsilom": 4}}}, "small.yaml: digits, x, narrow: gan.epsilom: no such key"),
         ({"victims": {"x": {"victim.arch": "resnet19"}}}, "digits, class noise, x: victim.arch: 'resnet19' is neither"),
         ({"extra": 1}, "needs exactly the keys"),
+        ({"published": "apbench"}, "published: no figures 'apbench'; did you mean 'apbench_cifar10'?"),
     ],
 )
 def test_faults_of_a_grid_are_named(

@@ -102,8 +102,8 @@ def train_victim(
 
     def brief(images: ImageSet, other: Recipe) -> nn.Module:
         with own_randomness(seed, device):
-            model = _fresh(other, classes, train.shape, device)
-            for _ in _epochs(model, images, other, classes, seed, device):
+            model = build(other, classes, images.shape, device)
+            for _ in epochs_of(model, images, other, classes, seed, device):
                 pass
         return model
 
@@ -115,7 +115,7 @@ def train_victim(
         used, purifiers = sift(defence, used, plain, brief, seed, device)
         seen, test_inputs = used, through(before + purifiers, test.images)
         kept_inputs = through(purifiers, kept.images)
-        model = _fresh(recipe, classes, used.shape, device)
+        model = build(recipe, classes, used.shape, device)
         body: nn.Module | None = None
         epoch_done = progress
         if recipe.start in PROBED:
@@ -128,7 +128,7 @@ def train_victim(
             seen = ImageSet(inputs, used.labels)
             model = _head(inputs.shape[1], classes, device)
         best, since = 0, {}
-        for epoch, loss in enumerate(_epochs(model, seen, recipe, classes, seed, device), 1):
+        for epoch, loss in enumerate(epochs_of(model, seen, recipe, classes, seed, device), 1):
             epoch_done()
             if not recipe.patience and not measured(epoch, recipe.epochs):
                 continue
@@ -156,7 +156,7 @@ def _sized(images: Tensor, side: int) -> Tensor:
     return rounded(F.interpolate(to_float(images), (side, side), mode="bilinear", antialias=True))
 
 
-def _fresh(recipe: Recipe, classes: int, shape: tuple[int, int, int], device: torch.device) -> nn.Module:
+def build(recipe: Recipe, classes: int, shape: tuple[int, int, int], device: torch.device) -> nn.Module:
     channels, height, width = shape
     if recipe.start in ("pretrained", "probe"):
         model: nn.Module = build_pretrained(recipe.arch, classes, recipe.weights)
@@ -200,7 +200,7 @@ def _features(body: nn.Module, images: Tensor, device: torch.device) -> Tensor:
     return _outputs(body, images, device)[:, :, None, None]
 
 
-def _epochs(
+def epochs_of(
     model: nn.Module, train: ImageSet, recipe: Recipe, classes: int, seed: int, device: torch.device
 ) -> Iterator[float]:
     """Trains a model, and gives the mean loss after every epoch; draws the order from torch's global random state.
