@@ -524,7 +524,7 @@ def _victim(cell: Cell, store: Path) -> dict[str, Any]:
         train = remainder(clean, mask)
     others = data.parts["test"] if cell.measured_on == "test" else rest(data, part)
     report = train_victim(train, others, data.classes, recipe, seed, own_device())
-    row = {
+    row: dict[str, Any] = {
         "scores": report.scores(),
         "curve": report.curve,
         "swap": SwapTest().run(report.model, noise, data.parts["val"], own_device()) if noise else None,

@@ -34,6 +34,9 @@ class Features(nn.Module):
         fixed: the one size that it takes; None: any.
     """
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, net: Any, fixed: tuple[int, int] | None) -> None:
         super().__init__()
         self.net, self.fixed, self.width = net, fixed, int(net.num_features)

@@ -127,7 +127,8 @@ def train_victim(
             )
             seen = ImageSet(inputs, used.labels)
             model = _head(inputs.shape[1], classes, device)
-        best, since = 0, {}
+        best = 0
+        kept_weights: dict[str, Tensor] = {}
         for epoch, loss in enumerate(epochs_of(model, seen, recipe, classes, seed, device), 1):
             epoch_done()
             if not recipe.patience and not measured(epoch, recipe.epochs):
@@ -136,13 +137,14 @@ def train_victim(
             val = (predict(model, kept_inputs, device).argmax(1) == kept.labels).float().mean().item()
             curve.append({"epoch": epoch} | scores | {"val_accuracy": val, "loss": loss})
             if recipe.patience:
-                if not since or val > curve[best]["val_accuracy"]:
-                    best, since = epoch - 1, {name: value.clone() for name, value in model.state_dict().items()}
+                if not kept_weights or val > curve[best]["val_accuracy"]:
+                    best = epoch - 1
+                    kept_weights = {name: value.clone() for name, value in model.state_dict().items()}
                 elif epoch - 1 - best >= recipe.patience:
                     break
         if recipe.patience:
             del curve[best + 1 :]
-            model.load_state_dict(since)
+            model.load_state_dict(kept_weights)
     whole = nn.Sequential(body, _Flat(), model) if body else model
     if before or purifiers:
         whole = Purified(whole, before + purifiers)

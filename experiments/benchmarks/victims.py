@@ -94,11 +94,12 @@ def main(arguments: list[str]) -> int:
     base = replace(RECIPES[given["recipe"]], epochs=WARM + 1, precision=given["precision"])  # type: ignore[arg-type]
     data = made_up(int(given["images"]))
     plain = replace(base, augment="none")
-    times: dict[str, list[float]] = {"bare": [], "ours": [], f"ours, {base.augment}": []}
-    for _ in range(rounds):
-        times["bare"].append(bare(plain, data, device))
-        times["ours"].append(ours(plain, data, device))
-        times[f"ours, {base.augment}"].append(ours(base, data, device))
+    runs = {"bare": (bare, plain), "ours": (ours, plain), f"ours, {base.augment}": (ours, base)}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds):
+        for name in list(runs)[:: -1 if number % 2 else 1]:  # so that none is always the first
+            train, recipe = runs[name]
+            times[name].append(train(recipe, data, device))
     ratios = {
         name: [b / s for b, s in zip(times["bare"], seconds, strict=True)]
         for name, seconds in times.items()
