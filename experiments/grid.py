@@ -28,6 +28,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache, partial
@@ -55,7 +56,7 @@ from datamodules.protected import write_atomic
 from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leaves, near
 from experiments.data import make_data
 from experiments.evaluate import named_right, settings_of, stored_set
-from experiments.folder import environment, say, write_json
+from experiments.folder import RunError, environment, say, write_json
 from experiments.methods import linf_bound, protect_seed
 from experiments.published import read_published
 from experiments.train import check_classifiers, quieten
@@ -122,6 +123,7 @@ def grid(config: Config) -> int:
     Raises:
         ConfigError: the grid's file is unusable.
         DataError: a data set is.
+        RunError: a process was killed.
     """
     from experiments.report import asked_of_grid, write  # imports this module
 
@@ -149,6 +151,11 @@ def grid(config: Config) -> int:
     try:
         with FileLock(store / ".lock", timeout=0):
             compute(missing, known, store, folder, config.jobs or os.cpu_count() or 1)
+    except BrokenProcessPool as error:
+        raise RunError(
+            "grid: one of its processes was killed from outside, often for lack of memory; finished cells are kept: "
+            "the same command goes on, and with jobs=<fewer> it needs less"
+        ) from error
     except Timeout as error:
         raise ConfigError([f"store: {store} is in use by another grid; wait for it, or give store=<folder>"]) from error
     rows = placed(cells, known)

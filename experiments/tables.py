@@ -154,8 +154,8 @@ def victim_speed(result: dict[str, Any]) -> str:
         f"The trainer makes {result['images_per_second']['ours']:.0f} images a second (`{result['recipe']}`, "
         f"{result['arch']}, 32×32, batches of {result['batch_size']}, {result['precision']}); of a bare PyTorch loop "
         f"over preloaded float tensors with the same network, batch and precision that is {shown} (processor time on "
-        f"{result['environment']['device']}, one thread, median of {result['rounds']} rounds; "
-        f"`{result['command']}`)."
+        f"{result['environment']['device']}, one thread, median of {result['rounds']} rounds"
+        f"{'; ' + result['note'] if result['note'] else ''}; `{result['command']}`)."
     )
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -185,6 +186,18 @@ def test_a_failing_cell_is_a_row_and_the_others_go_on(tmp_path: Path, capfd: pyt
     )
     assert main(arguments(tmp_path, path)) == 0  # tried again, and that alone; to be skipped is not to fail
     assert "2 done, 1 to do" in capfd.readouterr().out
+
+
+def test_a_process_that_is_killed_is_told_and_not_a_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def dies(*_: Any) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("experiments.grid.compute", dies)
+    path = written(tmp_path, variants={"class noise": SPEC["variants"]["class noise"]}, settings=["clean"])
+    assert main(arguments(tmp_path, path)) == 2
+    assert "error: grid: one of its processes was killed from outside" in capsys.readouterr().err
 
 
 def test_what_decides_a_result_decides_its_key(tmp_path: Path) -> None:

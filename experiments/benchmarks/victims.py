@@ -26,7 +26,7 @@ from victims.schedule import make_schedule, victim_optimizer
 from victims.train import build, epochs_of
 
 CLASSES, SIZE, WARM = 10, 32, 1
-DEFAULTS = {"rounds": "5", "images": "640", "recipe": "quick", "precision": "fp32"}
+DEFAULTS = {"rounds": "5", "images": "640", "recipe": "quick", "precision": "fp32", "note": ""}
 
 
 def made_up(images: int) -> ImageSet:
@@ -115,6 +115,7 @@ def main(arguments: list[str]) -> int:
         "images_per_second": {name: len(data) / median(seconds) for name, seconds in times.items()},
         "ratios": ratios,
         "ratio": {name: median(values) for name, values in ratios.items()},
+        "note": given["note"],
         "environment": environment(),
         "command": " ".join(["python -m experiments.benchmarks.victims", *arguments]),
     }
