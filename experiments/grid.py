@@ -359,24 +359,38 @@ def known_rows(folder: Path, store: Path) -> dict[str, dict[str, Any]]:
 
 def estimate(known: dict[str, dict[str, Any]], missing: list[Cell]) -> str:
     """How long the missing cells will take one after another, by what finished ones of their kind took; in words."""
-    paid: dict[str, list[tuple[float, float]]] = {"": []}
+    paid: dict[str, list[tuple[float, float]]] = {}
     for row in known.values():
         if "seconds" in row:
-            for kind in ("", _kind(row.get("recipe"))):
+            recipe, each = row.get("recipe"), 0.0
+            if recipe and row.get("images"):
+                each = row["cost"] / row["images"] / recipe["epochs"]
+            for kind in _kinds(recipe, each):
                 paid.setdefault(kind, []).append((row["seconds"], row["cost"]))
-    if not paid[""]:
+    if not paid:
         return f"{len(missing)} cells; how long is known after the first"
     rates = {kind: sum(s for s, _ in pairs) / sum(c for _, c in pairs) for kind, pairs in paid.items()}
     seconds = 0.0
     for cell in missing:
-        kind = _kind(asdict(cell.config.victim.resolved()) if cell.is_victim else None)
-        seconds += cell.cost * rates.get(kind, rates[""])
+        recipe, each = None, 0.0
+        if cell.is_victim:
+            own, size = cell.config.victim.resolved(), _data(cell.config).size
+            recipe, each = asdict(own), size[0] * size[1] * passes(operations(own.defence))
+        seconds += cell.cost * next(rates[kind] for kind in _kinds(recipe, each) if kind in rates)
     return f"{seconds / 60:.0f} minutes of one process"
 
 
-def _kind(recipe: dict[str, Any] | None) -> str:
-    """Cells of one kind take about the same time for the same work: victims of one network and start; protections."""
-    return "protection" if recipe is None else f"{recipe['arch']}, {recipe.get('start', 'scratch')}"
+def _kinds(recipe: dict[str, Any] | None, each: float) -> list[str]:
+    """What cells that take about the same time for the same work have in common, the closest first.
+
+    Args:
+        recipe: of a victim; None: a protection.
+        each: work of one image in one epoch, since networks treat small images otherwise than large ones.
+    """
+    if recipe is None:
+        return ["protection", ""]
+    kind = f"{recipe['arch']}, {recipe.get('start', 'scratch')}"
+    return [f"{kind}, {each:.0f}", kind, ""]
 
 
 def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, folder: Path, jobs: int) -> None:
