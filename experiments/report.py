@@ -19,7 +19,7 @@ from experiments.folder import RunError, newest, say
 from experiments.grid import CELLS
 from experiments.grid_report import MEASURED_ON, moments, select, unique
 from experiments.page import Block, Heading, Items, Picture, Table, Text, Verdicts, to_html, to_markdown
-from experiments.published import read_published
+from experiments.leaderboard import read_published
 from experiments.verdicts import (
     CLEAN,
     PROTECTED,
