@@ -54,11 +54,12 @@ test: setup ## the tests that take under 10 minutes on two cores
 test-all: setup ## all tests, the slow ones too
 	$(BIN)/pytest -m ''
 
-benchmark: setup ## Lightning's loop beside a bare PyTorch loop; the data path, and protecting, beside bare Pillow; fitting beside bare passes
+benchmark: setup ## Lightning's loop and the victims' beside bare PyTorch; data and protecting beside bare Pillow; fitting beside bare passes
 	@$(BIN)/python -m experiments.benchmarks.loop
 	@$(BIN)/python -m experiments.benchmarks.data
 	@$(BIN)/python -m experiments.benchmarks.protect
 	@$(BIN)/python -m experiments.benchmarks.methods
+	@$(BIN)/python -m experiments.benchmarks.victims
 
 tables: setup ## write README's tables from results/
 	@$(BIN)/python -m experiments.tables

@@ -10,9 +10,10 @@ called ``manifest.partial.jsonl``; a killed writer goes on from there.
 """
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -26,6 +27,8 @@ from datamodules.config import DataError
 from datamodules.images import ImageSet, folder_name
 
 FORMAT = 1
+SHOWN = 5  # faulty files that a message names
+READ_AS_IMAGES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # by any ImageFolder
 MANIFEST, PARTIAL = "manifest.jsonl", "manifest.partial.jsonl"
 # the size of a change, as bounds measure it: its largest value in grey levels; its Euclidean length, pixels in [0, 1];
 # how many pixels (of whatever channel) it touches
@@ -157,8 +160,6 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
@@ -215,11 +216,15 @@ def write_protected(
     os.replace(partial, final)
 
 
+class OtherVersion(ValueError):
+    """A manifest of another format."""
+
+
 def _head(line: str) -> About:
     """What a manifest's first line says. Raises ValueError, TypeError where it is none of this version."""
     fields = json.loads(line)
     if fields.pop("format", None) != FORMAT:
-        raise ValueError("made by another version of this program")
+        raise OtherVersion("made by another version of this program")
     return About(**fields)
 
 
@@ -252,6 +257,8 @@ class ProtectedDataset:
             head, *lines = path.read_text().splitlines()
             self.about = _head(head)
             self.entries = [Entry(**json.loads(line)) for line in lines]
+        except OtherVersion as error:
+            raise DataError(f"{path}: {error}; protect the images again, or use that version") from error
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}: damaged ({error}); protect the images again") from error
         if len(self.entries) != self.about.images:
@@ -262,30 +269,51 @@ class ProtectedDataset:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def _files(self) -> Iterator[tuple[Entry, bytes]]:
+    def _files(self) -> list[bytes]:
+        """The listed files' content, in order.
+
+        Raises:
+            DataError: files are missing or changed; it names them.
+        """
+        found, faults = [], []
         for entry in self.entries:
             path = self.folder / entry.path
             try:
                 data = path.read_bytes()
             except OSError as error:
-                raise DataError(f"{path}: listed in the manifest, but not readable ({error.strerror})") from error
+                faults.append(f"{path}: listed in the manifest, but not readable ({error.strerror})")
+                continue
             if hashlib.sha256(data).hexdigest() != entry.protected_sha256:
-                raise DataError(f"{path}: is not the file that the manifest describes; protect the images again")
-            yield entry, data
+                faults.append(f"{path}: is not the file that the manifest describes")
+            found.append(data)
+        listed = {entry.path for entry in self.entries}
+        for path in sorted(self.folder.rglob("*")):
+            if path.suffix.lower() in READ_AS_IMAGES and path.relative_to(self.folder).as_posix() not in listed:
+                faults.append(f"{path}: is not listed in the manifest; remove it")
+        if faults:
+            more = f" (and {len(faults) - SHOWN} files more)" if len(faults) > SHOWN else ""
+            raise DataError("; ".join(faults[:SHOWN]) + f"{more}; restore the set, or protect the images again")
+        return found
 
     def load(self) -> ImageSet:
         """All images, decoded from their files, in the order of the source.
 
         Raises:
-            DataError: a file is missing, changed, or not listed.
+            DataError: files are missing, changed, or not listed, or they are of several sizes; it names them.
         """
-        import io
-
-        listed = {entry.path for entry in self.entries}
-        for path in sorted(self.folder.rglob("*.png")):
-            if path.relative_to(self.folder).as_posix() not in listed:
-                raise DataError(f"{path}: is not listed in the manifest; remove it or protect the images again")
-        arrays = [np.asarray(Image.open(io.BytesIO(data))) for _, data in self._files()]
+        arrays = [np.asarray(Image.open(io.BytesIO(data))) for data in self._files()]
+        for entry, array in zip(self.entries, arrays, strict=True):
+            if array.shape != arrays[0].shape:
+                raise DataError(
+                    f"{self.folder / entry.path}: is {_shape(array)}, but {self.entries[0].path} is "
+                    f"{_shape(arrays[0])}; victims need images of one size: protect them with data.size=<pixels>"
+                )
         images = np.stack([a.reshape(*a.shape[:2], -1) for a in arrays]).transpose(0, 3, 1, 2)
         labels = torch.tensor([entry.label for entry in self.entries], dtype=torch.int64)
         return ImageSet(torch.from_numpy(np.ascontiguousarray(images)), labels)
+
+
+def _shape(array: np.ndarray) -> str:
+    """Width, height and channels in words."""
+    height, width, *channels = array.shape
+    return f"{width}×{height} pixels{f' of {channels[0]} channels' if channels else ', gray'}"

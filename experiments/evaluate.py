@@ -1,5 +1,6 @@
 """After training: export, measuring, retraining victims, results. Also the verb ``evaluate``."""
 
+import json
 import time
 from dataclasses import asdict
 from functools import partial
@@ -17,14 +18,17 @@ from callbacks.retraining import Job, SharedJobs, own_device
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import ProtectedDataset
+from datamodules.protected import MANIFEST, ProtectedDataset, write_atomic
 from experiments import results
-from experiments.config import OURS, Config, ConfigError, compose
+from experiments.config import OURS, Config, ConfigError, compose, leaves, options
 from experiments.data import make_data
-from experiments.folder import RunError, describe, is_main, newest, progress_bar, say, write_json
+from experiments.folder import RunError, describe, is_main, newest, progress_bar, say, versions, write_json
 from experiments.methods import linf_bound
 from gan.protection import GeneratorFileError, load_generator
 from victims.classifier import check_arch
+from victims.config import Recipe
+from victims.mixture import as_text, mixed, protected_mask, remainder
+from victims.pretrained import build_pretrained
 from victims.train import train_victim
 
 
@@ -66,6 +70,11 @@ def evaluate_seed(
         seconds = seconds | {"measuring": time.perf_counter() - clock}
 
     recipe, test, classes = config.victim.resolved(), data.parts["test"], data.classes
+    masks = {s: protected_mask(clean[s].labels, recipe, seed) for s in stored} if recipe.partly else {}
+    if is_main() and masks:
+        (out / "masks").mkdir(exist_ok=True)
+        for setting, mask in masks.items():
+            write_atomic(out / "masks" / f"{setting}.txt", as_text(mask).encode())
     jobs: dict[str, Job] = {}
     costs: dict[str, float] = {}
     with progress_bar() as bar:
@@ -80,8 +89,15 @@ def evaluate_seed(
         for setting in stored:
             original = "clean" if setting == "standard" else f"clean_{setting}"
             jobs[original] = partial(victim, original, clean[setting], None)
-            jobs[setting] = partial(victim, setting, stored[setting], noise[setting])
-            costs[original] = costs[setting] = len(stored[setting])
+            train = stored[setting]
+            if setting in masks:
+                train = mixed(clean[setting], train, masks[setting])
+                if len(rest := remainder(clean[setting], masks[setting])):
+                    name = "remainder" if setting == "standard" else f"remainder_{setting}"
+                    jobs[name] = partial(victim, name, rest, None)
+                    costs[name] = len(rest)
+            jobs[setting] = partial(victim, setting, train, noise[setting])
+            costs[original] = costs[setting] = len(train)
         for probe in PROBES:
             jobs[f"probe_{probe}"] = partial(
                 NoiseProbe(probe).run, noise["standard"], noise.get("fast"), classes, seed, device
@@ -171,16 +187,21 @@ def evaluate(arguments: list[str]) -> None:
     config = reopen(run, arguments, ("victim", "run", "fast_dev_run"), "evaluate takes run=<folder> and victim.… alone")
     if fault := check_arch(config.victim.resolved().arch):
         raise ConfigError([f"victim.arch: {fault}"])
+    check_weights(config.victim.resolved())
     data = make_data(config)
     seeds = {
         config.seed + i: (run / f"seed-{config.seed + i}" if config.seeds > 1 else run) for i in range(config.seeds)
     }
     for seed, folder in seeds.items():
+        files = [folder / "protected" / "standard" / MANIFEST]
+        files += [folder / "generator.safetensors"] if config.method == OURS else []
         try:
             if config.method == OURS:
-                load_generator(folder / "generator.safetensors")
-            ProtectedDataset(folder / "protected" / "standard")
+                load_generator(files[1])
+            ProtectedDataset(files[0].parent)
         except (GeneratorFileError, DataError) as error:
+            if all(file.is_file() for file in files):  # finished, then damaged, or made by another version
+                raise
             raise RunError(f"run: seed {seed} is not finished ({error}); go on with 'train resume={run}'") from error
     number = 1 + max((int(p.name) for p in (run / "evaluations").glob("*") if p.name.isdigit()), default=0)
     out = run / "evaluations" / str(number)
@@ -193,6 +214,16 @@ def evaluate(arguments: list[str]) -> None:
         say(f"seed {seed}: victims on {folder / 'protected'}")
         entries.append(evaluate_seed(config, data, folder, target, seed, {}, own_device()))
     finish(config, data, entries, out)
+
+
+def check_weights(recipe: Recipe) -> None:
+    """Refuses, before anything is computed, pretrained victims whose weights are not at hand.
+
+    Raises:
+        Unavailable, DataError: as their messages say.
+    """
+    if recipe.start in ("pretrained", "probe"):
+        build_pretrained(recipe.arch, 2, recipe.weights)
 
 
 def reopen(run: Path, arguments: list[str], allowed: tuple[str, ...], rule: str) -> Config:
@@ -213,7 +244,22 @@ def reopen(run: Path, arguments: list[str], allowed: tuple[str, ...], rule: str)
         raise RunError(
             f"{run / 'config.yaml'}: not readable ({str(error).splitlines()[0]}); start a new run"
         ) from error
+    foreign = [str(key) for key, _ in leaves(base) if key not in options()]  # type: ignore[arg-type]
+    if foreign:
+        raise RunError(
+            f"{run / 'config.yaml'}: made by another version of this program ({made_by(run)}; this is "
+            f"{versions()['confoundergan']}), which has the keys {', '.join(foreign[:5])}"
+            f"{', …' if len(foreign) > 5 else ''}; use that version, or train again"
+        )
     return compose(arguments, base)[0]  # type: ignore[arg-type]
+
+
+def made_by(run: Path) -> str:
+    """The version that made a run."""
+    try:
+        return str(json.loads((run / "environment.json").read_text())["versions"]["confoundergan"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
 
 
 def _joined(parts: dict[str, ImageSet]) -> ImageSet:

@@ -6,13 +6,16 @@ A grid is a YAML file in ``configs/grid`` (or any path), with these keys:
 * ``data``: name of a row's data set → the ``key=value`` pairs that differ from the defaults, among them ``data``;
 * ``variants``: name → ``key=value`` pairs of the protection;
 * ``victims``: name → ``key=value`` pairs below ``victim.``;
-* ``settings``: some of SETTINGS_ALL;
+* ``settings``: some of SETTINGS_ALL; where a victim's set is protected in part (``victim.share``, ``class_share``), the
+  same victim on the clean remainder alone is added as ``remainder`` (of A) and ``remainder_fast`` (of B);
 * ``seeds``: list of seeds;
 * ``measured_on``: ``test``, or ``rest``: every training image that the victim does not train on, clean. Whatever is
-  chosen by a grid is chosen on ``rest``.
+  chosen by a grid is chosen on ``rest``;
+* ``published`` (may be absent): name of a file of ``configs/published``, whose figures the report shows beside ours.
 
 A cell is either a protection (fitted, its sets stored in ``<store>/<key>``) or a victim. Its key is a hash of all that
-decides its result, so cells are shared between grids, and a changed option makes a new cell. Each finished cell is one
+decides its result, so cells are shared between grids and by victims that are the same, and a changed option makes a new
+cell. Each finished cell is one
 JSON file in the store, whole or absent: after ``kill -9`` the same command goes on. ``cells.jsonl`` in the grid's own
 folder holds the finished rows, which count as computed as well: committed rows need not be computed again.
 """
@@ -25,9 +28,10 @@ import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, lru_cache, partial
 from itertools import product
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
@@ -46,25 +50,31 @@ from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PICTURES, SHEETS, save_sheets
 from callbacks.retraining import own_device
 from datamodules.base import ImageDataModule
-from datamodules.config import DataError
+from datamodules.config import DataError, path_of
 from datamodules.images import ImageSet
 from datamodules.protected import write_atomic
 from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leaves, near
 from experiments.data import make_data
 from experiments.evaluate import named_right, settings_of, stored_set
-from experiments.folder import environment, say, write_json
+from experiments.folder import RunError, environment, say, write_json
+from experiments.leaderboard import read_published
 from experiments.methods import cost_of, linf_bound, protect_seed
 from experiments.train import check_classifiers, quieten
 from victims.config import Recipe
 from victims.defences import operations, passes
-from victims.train import train_victim
+from victims.mixture import as_text, mixed, protected_mask, remainder
+from victims.pretrained import Unavailable
+from victims.train import predict, train_victim
 
 VERSION = 1  # part of every key; raised when the same options come to mean something else
 # clean: part A; standard: A protected; clean_fast: part B; fast: B protected; misnamed: the unprotected images of B
 # whose class the generator names wrongly, what a thief could learn from, did the others teach nothing
 SETTINGS_ALL = ("clean", "standard", "clean_fast", "fast", "misnamed")
 PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "unseen", "misnamed": "unseen"}
-CELLS, MADE = "cells.jsonl", "made.json"
+# of a set that is protected in part, the images that are not: never asked for, always beside
+REMAINDERS = {"standard": "remainder", "fast": "remainder_fast"}
+UNPROTECTED = {"standard": "clean", "fast": "clean_fast", "remainder": "clean", "remainder_fast": "clean_fast"}
+CELLS, MADE, MASKS = "cells.jsonl", "made.json", "masks"
 KEYS = {"about", "data", "variants", "victims", "settings", "seeds", "measured_on"}
 
 
@@ -79,6 +89,7 @@ class Cell:
         measured_on: ``test`` or ``rest``.
         needs: key of the protection that it reads; empty for none, or for a protection itself.
         cost: expected work, in pixels that pass through a victim.
+        also: other places where the same thing stands.
     """
 
     key: str
@@ -87,6 +98,12 @@ class Cell:
     measured_on: str
     needs: str
     cost: float
+    also: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def places(self) -> list[dict[str, Any]]:
+        """All places in the grid where it stands."""
+        return [self.place, *self.also]
 
     @property
     def is_victim(self) -> bool:
@@ -100,11 +117,13 @@ def grid(config: Config) -> int:
         config: ``grid`` names the grid; ``jobs``, ``dry_run``, ``store``, ``run_dir`` count, the rest is in the grid.
 
     Returns:
-        0, or 1 when a cell failed (its row says why, and the next call tries it again).
+        0, or 1 when a cell failed. Its row says why, and the next call tries it again; so it is with cells that were
+        skipped because their pretrained weights are not at hand, which are no failure.
 
     Raises:
         ConfigError: the grid's file is unusable.
         DataError: a data set is.
+        RunError: a process was killed.
     """
     from experiments.report import asked_of_grid, write  # imports this module
 
@@ -112,34 +131,47 @@ def grid(config: Config) -> int:
     spec = read_grid(config.grid)
     name = Path(config.grid).stem
     folder, store = Path(config.run_dir or f"runs/grids/{name}"), Path(config.store)
-    cells = cells_of(spec, config.grid)
+    absent: dict[str, str] = {}
+    cells = cells_of(spec, config.grid, absent if config.dry_run else None)
     known = known_rows(folder, store)
     missing = [cell for cell in cells if "error" in known.get(cell.key, {"error": ""})]
-    work = sum(cell.cost for cell in missing)
     victims = sum(cell.is_victim for cell in cells)
     say(f"grid {name}: {len(cells)} cells ({victims} victims), {len(cells) - len(missing)} done, {len(missing)} to do")
     if config.dry_run:
         for cell in missing:
             say("  " + ", ".join(f"{k}={v}" for k, v in cell.place.items()))
-        say(f"about {estimate(known, missing, work)}")
+        say(f"about {estimate(known, missing)}")
+        for data_name, reason in absent.items():
+            say(f"not counted: the cells of {data_name}, which is not here yet ({reason})")
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     store.mkdir(parents=True, exist_ok=True)
-    rows = [known[cell.key] for cell in cells if cell.key in known]
+    rows = placed(cells, known)
     save_rows(folder, spec, rows)  # without a torn line, so that rows can be added
     try:
         with FileLock(store / ".lock", timeout=0):
             compute(missing, known, store, folder, config.jobs or os.cpu_count() or 1)
+    except BrokenProcessPool as error:
+        raise RunError(
+            "grid: one of its processes was killed from outside, often for lack of memory; finished cells are kept: "
+            "the same command goes on, and with jobs=<fewer> it needs less"
+        ) from error
     except Timeout as error:
         raise ConfigError([f"store: {store} is in use by another grid; wait for it, or give store=<folder>"]) from error
-    rows = [known[cell.key] | {"place": cell.place} for cell in cells if cell.key in known]
+    rows = placed(cells, known)
     save_rows(folder, spec, rows)
     draw(cells, known, store)
     write(folder, asked_of_grid(folder, store))
-    failed = [row for row in rows if "error" in row]
-    for row in failed:
-        say(f"failed: {', '.join(f'{k}={v}' for k, v in row['place'].items())}: {row['error']}")
-    return 1 if failed else 0
+    lost = [row for row in rows if "error" in row]
+    for row in lost:
+        verb = "" if row.get("skipped") else "failed: "
+        say(f"{verb}{', '.join(f'{k}={v}' for k, v in row['place'].items())}: {row['error']}")
+    return 1 if any(not row.get("skipped") for row in lost) else 0
+
+
+def placed(cells: list[Cell], known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a grid in its order, one for each place where a finished cell stands."""
+    return [known[cell.key] | {"place": place} for cell in cells if cell.key in known for place in cell.places]
 
 
 def read_grid(name: str) -> dict[str, Any]:
@@ -158,7 +190,7 @@ def read_grid(name: str) -> dict[str, Any]:
         spec: Any = OmegaConf.to_container(OmegaConf.create(source.read_text()), resolve=True)
     except Exception as error:
         raise ConfigError([f"grid: {name} is no readable YAML ({str(error).splitlines()[0]})"]) from error
-    if not isinstance(spec, dict) or set(spec) != KEYS:
+    if not isinstance(spec, dict) or set(spec) - {"published"} != KEYS:
         found = ", ".join(map(str, spec)) if isinstance(spec, dict) else type(spec).__name__
         raise ConfigError([f"grid: {name} needs exactly the keys {', '.join(sorted(KEYS))}; found {found}"])
     faults = [
@@ -173,11 +205,19 @@ def read_grid(name: str) -> dict[str, Any]:
     ]
     if faults:
         raise ConfigError(faults)
+    if "published" in spec:
+        read_published(spec["published"])
     return spec
 
 
-def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
+def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = None) -> list[Cell]:
     """All cells of a grid, protections before the victims that read them.
+
+    Args:
+        spec: of ``read_grid``.
+        name: of the grid, for messages.
+        absent: gets the data sets that are not here, with the reason; nothing is fetched, and their cells are left out.
+            None: data sets are fetched, and one that is not to be had is an error.
 
     Raises:
         ConfigError: options of a variant, a victim or a data set are unknown or contradict each other.
@@ -194,10 +234,20 @@ def cells_of(spec: dict[str, Any], name: str) -> list[Cell]:
         except ConfigError as error:
             where = f"grid {name}: {data_name}, {variant}, {victim}"
             raise ConfigError([f"{where}: {fault}" for fault in error.faults]) from error
+        if absent is not None:
+            config.data.download = False
+            try:
+                _data(config)
+            except DataError as error:
+                absent.setdefault(data_name, str(error))
+            if data_name in absent:
+                continue
         for seed in spec["seeds"]:
             place = {"data": data_name, "variant": variant, "seed": seed}
             for cell in _cells(config, _data(config), place, victim, spec["settings"], on):
-                found.setdefault(cell.key, cell)
+                first = found.setdefault(cell.key, cell)
+                if cell.place not in first.places:
+                    first.also.append(cell.place)
     return list(found.values())
 
 
@@ -221,21 +271,32 @@ def _cells(
         config.method == OURS or make_protection(config.method, config.baselines, config.gan.epsilon).label_free
     )
     for setting in settings:
-        needs = "" if setting.startswith("clean") else own
         if PART[setting] not in data.parts or (setting == "fast" and not label_free):
             continue
         if setting == "misnamed" and config.method != OURS:
             continue
-        key = _key(
-            "victim",
-            {"recipe": _hashed(recipe), "needs": needs, "setting": setting, "on": on, "data": prints, "seed": seed},
-        )
-        here = {**place, "setting": setting, "victim": victim}
-        if not needs:
-            here = {k: v for k, v in here.items() if k != "variant"}
-        share = 0.3 if setting == "misnamed" else 1.0
-        cost = share * len(data.parts[PART[setting]]) * recipe.epochs * pixels * passes(operations(recipe.defence))
-        cells.append(Cell(key, here, config, on, needs, cost))
+        named = [setting]
+        if setting in REMAINDERS and recipe.partly:
+            named.append(REMAINDERS[setting])
+        for name in named:
+            here = {**place, "setting": name, "victim": victim}
+            real, taught = _canonical(name, recipe)
+            needs = own if real in (*SETTINGS, "misnamed") else ""
+            if name not in (*SETTINGS, "misnamed"):
+                here = {k: v for k, v in here.items() if k != "variant"}
+            content = {
+                "recipe": _hashed(taught),
+                "needs": needs,
+                "setting": real,
+                "on": on,
+                "data": prints,
+                "seed": seed,
+            }
+            share = 0.3 if setting == "misnamed" else 1.0
+            if real in REMAINDERS.values():
+                share = 1 - taught.share * taught.class_share
+            cost = share * len(data.parts[PART[setting]]) * recipe.epochs * pixels * passes(operations(recipe.defence))
+            cells.append(Cell(_key("victim", content), here, config, on, needs, cost))
     return cells
 
 
@@ -248,12 +309,26 @@ def _deciding(config: Config) -> dict[str, Any]:
     return {"method": config.method, "precision": config.trainer.precision} | kept
 
 
+def _canonical(setting: str, recipe: Recipe) -> tuple[str, Recipe]:
+    """What a victim is trained on in truth, and how: where nothing is protected, the clean images."""
+    if setting in UNPROTECTED and recipe.share * recipe.class_share > 0:
+        return setting, recipe
+    return UNPROTECTED.get(setting, setting), recipe.on_clean
+
+
 def _hashed(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as it is hashed: without a defence as before there were any, so that finished cells stay finished."""
-    tree = asdict(recipe)
-    if tree["defence"] == "none":
-        del tree["defence"]
+    """A recipe as it is hashed: without the options that it does not use, so that finished cells stay finished."""
+    tree = recipe.decisive()
+    if recipe.weights:
+        tree["weights"] = _digest(recipe.weights)
     return tree
+
+
+@cache
+def _digest(path: str) -> str:
+    """What a file of weights holds; its name, where there is none."""
+    file = path_of(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else path
 
 
 def _key(kind: str, content: dict[str, Any]) -> str:
@@ -282,13 +357,40 @@ def known_rows(folder: Path, store: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def estimate(known: dict[str, dict[str, Any]], missing: list[Cell], work: float) -> str:
-    """How long the missing cells will take one after another, by what finished ones took; in words."""
-    paid = [(row["seconds"], row["cost"]) for row in known.values() if "seconds" in row]
+def estimate(known: dict[str, dict[str, Any]], missing: list[Cell]) -> str:
+    """How long the missing cells will take one after another, by what finished ones of their kind took; in words."""
+    paid: dict[str, list[tuple[float, float]]] = {}
+    for row in known.values():
+        if "seconds" in row:
+            recipe, each = row.get("recipe"), 0.0
+            if recipe and row.get("images"):
+                each = row["cost"] / row["images"] / recipe["epochs"]
+            for kind in _kinds(recipe, each):
+                paid.setdefault(kind, []).append((row["seconds"], row["cost"]))
     if not paid:
         return f"{len(missing)} cells; how long is known after the first"
-    rate = sum(s for s, _ in paid) / sum(c for _, c in paid)
-    return f"{work * rate / 60:.0f} minutes of one process"
+    rates = {kind: sum(s for s, _ in pairs) / sum(c for _, c in pairs) for kind, pairs in paid.items()}
+    seconds = 0.0
+    for cell in missing:
+        recipe, each = None, 0.0
+        if cell.is_victim:
+            own, size = cell.config.victim.resolved(), _data(cell.config).size
+            recipe, each = asdict(own), size[0] * size[1] * passes(operations(own.defence))
+        seconds += cell.cost * next(rates[kind] for kind in _kinds(recipe, each) if kind in rates)
+    return f"{seconds / 60:.0f} minutes of one process"
+
+
+def _kinds(recipe: dict[str, Any] | None, each: float) -> list[str]:
+    """What cells that take about the same time for the same work have in common, the closest first.
+
+    Args:
+        recipe: of a victim; None: a protection.
+        each: work of one image in one epoch, since networks treat small images otherwise than large ones.
+    """
+    if recipe is None:
+        return ["protection", ""]
+    kind = f"{recipe['arch']}, {recipe.get('start', 'scratch')}"
+    return [f"{kind}, {each:.0f}", kind, ""]
 
 
 def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, folder: Path, jobs: int) -> None:
@@ -328,7 +430,7 @@ def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, 
                 known[cell.key] = row
                 done += 1
                 with (folder / CELLS).open("a") as lines:
-                    lines.write(json.dumps(row) + "\n")
+                    lines.writelines(json.dumps(row | {"place": place}) + "\n" for place in cell.places)
                 bar.update(task, advance=cell.cost, cells=f"{done}/{len(missing)}")
                 shown = row.get("error") or f"{row['seconds']:.0f} s"
                 bar.console.print(f"{', '.join(str(v) for v in cell.place.values())}: {shown}", highlight=False)
@@ -365,8 +467,11 @@ def run_cell(cell: Cell, store: Path) -> dict[str, Any]:
     try:
         row |= _victim(cell, store) if cell.is_victim else _protection(cell, store)
     except Exception as error:
-        row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        reason = str(error).splitlines()[0] if str(error) else ""
+        row["error"] = f"{type(error).__name__}: {reason}"
         row["traceback"] = traceback.format_exc()
+        if isinstance(error, Unavailable):
+            row |= {"error": f"skipped: {reason}", "skipped": True}
         return row
     where = environment()
     row |= {
@@ -419,28 +524,44 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
 
 def _victim(cell: Cell, store: Path) -> dict[str, Any]:
     """Trains a victim on what its setting says, and measures it on clean images."""
-    data, seed, setting = _data(cell.config), cell.place["seed"], cell.place["setting"]
-    part = PART[setting]
-    train, noise = data.parts[part], None
+    data, seed = _data(cell.config), cell.place["seed"]
+    setting, recipe = _canonical(cell.place["setting"], cell.config.victim.resolved())
+    base = next((s for s, other in REMAINDERS.items() if other == setting), setting)
+    part = PART[base]
+    clean = train = data.parts[part]
+    noise, mask = None, protected_mask(clean.labels, recipe, seed) if recipe.partly else None
     if setting in SETTINGS:
         train = stored_set(_made(cell, cell.needs, store), data, setting)
-        noise = noise_of(data.parts[part], train)
+        noise = noise_of(clean, train)
+        if mask is not None:
+            train = mixed(clean, train, mask)
     elif setting == "misnamed":
         names = read_named(_made(cell, cell.needs, store))
         assert names is not None
         train = train.subset((names != train.labels).nonzero()[:, 0])
+    elif mask is not None:
+        train = remainder(clean, mask)
     others = data.parts["test"] if cell.measured_on == "test" else rest(data, part)
-    report = train_victim(train, others, data.classes, cell.config.victim.resolved(), seed, own_device())
-    swap = SwapTest().run(report.model, noise, data.parts["val"], own_device()) if noise else None
-    return {
+    report = train_victim(train, others, data.classes, recipe, seed, own_device())
+    row: dict[str, Any] = {
         "scores": report.scores(),
         "curve": report.curve,
-        "swap": swap,
+        "swap": SwapTest().run(report.model, noise, data.parts["val"], own_device()) if noise else None,
         "images": len(train),
         "chance": 1 / data.classes,
         "majority": data.majority,
-        "recipe": asdict(cell.config.victim.resolved()),
+        "recipe": recipe.decisive() | {"defence": recipe.defence},
     }
+    if mask is not None:
+        (store / MASKS).mkdir(exist_ok=True)
+        write_atomic(store / MASKS / f"{cell.key}.txt", as_text(mask).encode())
+        right = predict(report.model, others.images, own_device()).argmax(1) == others.labels
+        row |= {
+            "protected_images": int(mask.sum()),
+            "protected_classes": clean.labels[mask].unique().tolist(),
+            "recalls": [right[others.labels == k].float().mean().item() for k in range(data.classes)],
+        }
+    return row
 
 
 def rest(data: ImageDataModule, part: str) -> ImageSet:

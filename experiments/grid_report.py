@@ -4,13 +4,15 @@ from statistics import mean, stdev
 from typing import Any
 
 Row = dict[str, Any]
-COLUMNS = ("clean", "standard", "clean_fast", "fast", "misnamed")
+COLUMNS = ("clean", "standard", "remainder", "clean_fast", "fast", "remainder_fast", "misnamed")
 SIZES = (("linf", 255), ("l2", 1), ("l0", 1))
 TITLES = {
     "clean": "clean A",
     "standard": "standard",
+    "remainder": "clean remainder of A alone",
     "clean_fast": "clean B",
     "fast": "fast",
+    "remainder_fast": "clean remainder of B alone",
     "misnamed": "misnamed of B alone",
 }
 MEASURED_ON = {

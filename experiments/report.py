@@ -19,11 +19,13 @@ from experiments.costs import costs
 from experiments.folder import RunError, newest, say
 from experiments.grid import CELLS
 from experiments.grid_report import MEASURED_ON, moments, select, unique
+from experiments.leaderboard import read_published
 from experiments.page import Block, Heading, Items, Picture, Table, Text, Verdicts, to_html, to_markdown
 from experiments.published import NOTE, beside
 from experiments.verdicts import (
     CLEAN,
     PROTECTED,
+    REMAINDER,
     Finding,
     Row,
     failed,
@@ -41,8 +43,11 @@ HTML, MARKDOWN, CSV = "report.html", "report.md", "table.csv"
 MEANING = {
     "clean": "clean: victims trained on part A as it is.",
     "standard": "standard: part A, protected by a method that was fitted on it.",
+    "remainder": "remainder: those images of A alone that victim.share and victim.class_share leave clean: what a "
+    "victim learns without the protected ones.",
     "clean_fast": "clean_fast: victims trained on part B as it is.",
     "fast": "fast: part B, protected without labels by a method that never saw it.",
+    "remainder_fast": "remainder_fast: the same of B.",
     "misnamed": "misnamed: the images of B whose class the generator names wrongly, unprotected: what a thief could "
     "learn, did the others teach nothing. It explains a protection and is none.",
 }
@@ -110,7 +115,7 @@ def write(folder: Path, asked: Asked) -> None:
 def asked_of_grid(folder: Path, store: Path) -> Asked:
     """A grid's folder as a report is about it; the picture sheets are in the store."""
     lines = (folder / CELLS).read_text().split("\n")[:-1]  # a torn last line is a cell that is to be computed again
-    rows = list({row["key"]: row for row in map(json.loads, lines)}.values())
+    rows = list({(row["key"], json.dumps(row["place"])): row for row in map(json.loads, lines)}.values())
     made = [r for r in rows if "victim" not in r["place"]]
     pictures: dict[tuple[str, str], Path] = {}
     for row in made:
@@ -157,6 +162,7 @@ def asked_of_run(folder: Path, results: dict[str, Any]) -> Asked:
         )
         for setting in (s for s in MEANING if s in entry):
             here = place | {"setting": setting, "victim": victim}
+            own_recipe = recipe if setting in PROTECTED or setting in REMAINDER.values() else recipe.on_clean
             if setting not in PROTECTED:
                 del here["variant"]
             path = own[entry["seed"]] / "victims" / f"{setting}.json"
@@ -167,7 +173,7 @@ def asked_of_run(folder: Path, results: dict[str, Any]) -> Asked:
                     "curve": json.loads(path.read_text())["curve"] if path.is_file() else [],
                     "swap": diagnostics["swap"].get(setting),
                     "majority": results["majority"],
-                    "recipe": asdict(recipe),
+                    "recipe": own_recipe.decisive() | {"defence": recipe.defence},
                     "seconds": seconds.get(f"victim_{setting}", 0.0),
                     **shared,
                 }
@@ -218,6 +224,8 @@ def document(asked: Asked, found: list[Finding], drawn: dict[str, bytes]) -> Ite
         f"{MEASURED_ON[spec['measured_on']]}."
     )
     yield numbers(found)
+    if "published" in spec:
+        yield from beside_published(read_published(spec["published"]), found)
     lost = failed(asked.rows)
     absent = missing(spec, asked.rows)
     yield Heading(3, "Failed and missing cells")
@@ -249,6 +257,8 @@ def document(asked: Asked, found: list[Finding], drawn: dict[str, bytes]) -> Ite
 def numbers(found: list[Finding]) -> Table:
     """A line for each data set, variant, setting and victim."""
     head = ["data", "variant", "setting", "victim", "chance", "clean", "protected", "selected", "peak", "recovered"]
+    partly = any(f.remainder for f in found)
+    head += ["clean remainder alone"] if partly else []
     rows = []
     for f in found:
         share = "–" if f.share is None else f"{round(100 * f.share, 1) + 0.0:.1f}"  # no -0.0
@@ -257,12 +267,29 @@ def numbers(found: list[Finding]) -> Table:
         scores = [percent(v, 1) for v in (f.clean, f.protected, f.selected, f.peak)]
         last = (f.grade if f.setting in PROTECTED else "–") + (f" ({f.failed} failed)" if f.failed else "")
         seeds = ", ".join(map(str, f.seeds)) or "none"
-        rows.append([f.data, f.variant, f.setting, f.victim, f"{100 * f.chance:.0f}", *scores, share, last, seeds])
+        alone = [percent(f.remainder, 1)] if partly else []
+        place = [f.data, f.variant, f.setting, f.victim]
+        rows.append([*place, f"{100 * f.chance:.0f}", *scores, share, *alone, last, seeds])
     return Table(
         "What victims reach on clean images",
         [*head, "verdict", "seeds"],
         rows,
     )
+
+
+def beside_published(published: dict[str, Any], found: list[Finding]) -> Iterator[Block]:
+    """Ours beside what others published, for the variants and victims that both have."""
+    yield Heading(3, "Beside published figures")
+    yield Text(f"{published['source']}. {published['note']}")
+    rows = []
+    for f in found:
+        theirs = published["figures"].get(f.variant, {}).get(f.victim) if f.setting == "standard" else None
+        if theirs is not None:
+            own = f"{100 * mean(f.protected):.1f}" if f.protected else "–"
+            apart = f"{100 * mean(f.protected) - theirs:+.1f}" if f.protected else "–"
+            rows.append([f.data, f.variant, f.victim, own, f"{theirs:.1f}", apart])
+    head = ["data", "variant", "victim", "here", "published", "difference"]
+    yield Table("Accuracy on clean images in %, standard setting", head, rows)
 
 
 def _figures(spec: dict[str, Any], found: list[Finding], drawn: dict[str, bytes]) -> Iterator[Block]:

@@ -15,7 +15,7 @@ from experiments.folder import environment, write_json
 from victims.train import METRICS
 
 SCHEMA_VERSION = 1
-VICTIMS = ("clean", "standard", "clean_fast", "fast")
+VICTIMS = ("clean", "standard", "remainder", "clean_fast", "fast", "remainder_fast")
 MOMENTS = ("last", "peak", "selected")
 
 
@@ -61,8 +61,10 @@ def table(results: dict[str, Any]) -> list[list[str]]:
     titles = {
         "clean": "clean images",
         "standard": "protected (standard)",
+        "remainder": "what stays clean of A alone",
         "clean_fast": "clean, part B",
         "fast": "protected, unseen part B (fast)",
+        "remainder_fast": "what stays clean of B alone",
     }
     for victim, title in titles.items():
         if victim not in results["mean"]:
@@ -121,6 +123,13 @@ def facts(results: dict[str, Any]) -> list[str]:
     defence = results["config"]["victim"].get("defence", "none")  # absent from results of before there were defences
     if defence != "none":
         lines.insert(0, f"All victims, those of clean images too, with the defence {defence} (docs/DEFENCES.md).")
+    victim = results["config"]["victim"]
+    if victim.get("share", 1) < 1 or victim.get("class_share", 1) < 1:
+        lines.insert(
+            0,
+            f"Protected are {percent(victim['share'])} of the images of {percent(victim['class_share'])} of the "
+            "classes; what stays clean teaches a victim without the protected images, too.",
+        )
     if results["config"]["fast_dev_run"]:
         lines.insert(0, "fast_dev_run: a few batches of everything; these numbers mean nothing.")
     return lines

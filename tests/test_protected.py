@@ -1,5 +1,6 @@
 """Protected sets on disk and the generator's file: bounds after decoding, nothing half-written, nothing taken on trust."""
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from datamodules import protected as protected_file
@@ -170,6 +172,29 @@ def test_changed_missing_and_added_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a" / "extra.png").write_bytes(data)
     with pytest.raises(DataError, match=r"extra.png: is not listed"):
         stored.load()
+    (tmp_path / "a" / "extra.png").rename(tmp_path / "a" / "extra.JPEG")  # an ImageFolder would read it
+    victim.unlink()
+    other = tmp_path / stored.entries[5].path
+    other.write_bytes(b"x")
+    with pytest.raises(DataError) as caught:
+        stored.load()
+    said = str(caught.value)
+    assert all(name in said for name in (victim.name, other.name, "extra.JPEG")), "all of them, not the first alone"
+    assert said.endswith("restore the set, or protect the images again")
+
+
+def test_images_of_several_sizes_are_named(tmp_path: Path) -> None:
+    write_protected(tmp_path, clean(), strongest, ABOUT)
+    manifest = tmp_path / protected_file.MANIFEST
+    head, *lines = manifest.read_text().splitlines()
+    entry = json.loads(lines[4])
+    small = Image.new("RGB", (7, 9))
+    small.save(tmp_path / entry["path"])
+    entry["protected_sha256"] = hashlib.sha256((tmp_path / entry["path"]).read_bytes()).hexdigest()
+    lines[4] = json.dumps(entry)
+    manifest.write_text("\n".join([head, *lines, ""]))
+    with pytest.raises(DataError, match=r"000004.png: is 7×9 pixels of 3 channels, but .*000000.png is 10×12 pixels"):
+        ProtectedDataset(tmp_path).load()
 
 
 def test_damaged_manifests(tmp_path: Path) -> None:

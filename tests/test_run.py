@@ -132,9 +132,34 @@ def test_evaluate_retrains_victims_with_other_options(
     capsys.readouterr()
     assert run("evaluate", f"run={folder}", "gan.epsilon=4") == 2
     assert "gan.epsilon: cannot change in an existing run" in capsys.readouterr().err
+    # half of the images protected: what stays clean stands beside, and the masks are kept
+    assert run("evaluate", f"run={folder}", "victim.share=0.5", "victim.size=12") == 0
+    partly = folder / "evaluations" / "2"
+    results = json.loads((partly / "results.json").read_text())
+    jsonschema.validate(results, SCHEMA)
+    assert {"remainder", "remainder_fast"} <= set(results["seeds"][0])
+    mask = (partly / "masks" / "standard.txt").read_text()
+    assert abs(mask.count("1") - mask.count("0")) <= 3  # of three classes, each rounded
+    assert "what stays clean of A alone" in (partly / "summary.md").read_text()
+    assert "clean remainder alone" in (partly / "report.md").read_text()
+    capsys.readouterr()
+    assert run("evaluate", f"run={folder}", "victim.start=probe", "victim.arch=resnet18", "victim.weights=no.pth") == 2
+    assert "error: victim.weights: no file no.pth" in capsys.readouterr().err
     next((folder / "protected" / "standard").rglob("*.png")).write_bytes(b"changed")
     assert run("evaluate", f"run={folder}") == 2
     assert "is not the file that the manifest describes" in capsys.readouterr().err
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("victim:\n", "victim:\n  brightness: 3\n", 1))
+    assert run("evaluate", f"run={folder}") == 2
+    assert "made by another version of this program (" in (shown := capsys.readouterr().err)
+    assert "victim.brightness; use that version, or train again" in shown
+    (folder / "config.yaml").write_text(config)
+    card = folder / "generator.json"
+    card.write_text(card.read_text().replace('"format": ', '"format": 9'))
+    assert run("evaluate", f"run={folder}") == 2
+    shown = capsys.readouterr().err
+    assert "made by another version of this program" in shown
+    assert "is not finished" not in shown
 
 
 class StopAfter(Exception):

@@ -2,17 +2,26 @@
 
 import random
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from datamodules.images import ImageSet
+from datamodules.config import DataError
+from datamodules.images import ImageSet, to_float
+from victims import pretrained
 from victims.classifier import NARROW, build_classifier
 from victims.config import RECIPES, VictimConfig
-from victims.train import CHECKS, VictimReport, measure, measured, train_victim
+from victims.mixture import as_text, mixed, protected_mask, remainder
+from victims.pretrained import Unavailable, build_pretrained
+from victims.schedule import make_schedule
+from victims.selfsup import contrast_loss, views
+from victims.train import CHECKS, VictimReport, measure, measured, predict, train_victim
 
 FAST = replace(RECIPES["quick"], epochs=3, batch_size=16)
+SIX = replace(FAST, epochs=6)  # enough to learn the blobs
 
 
 def blobs(count: int = 90, seed: int = 0) -> ImageSet:
@@ -120,3 +129,234 @@ def test_images_too_small_for_a_network_are_named() -> None:
     assert build_classifier("narrow", 3, 1, (16, 10))(torch.rand(2, 1, 16, 10)).shape == (2, 3)
     with pytest.raises(ValueError, match="'narrow_vgg' cannot be built for 16×10 images; at least 16 pixels a side"):
         build_classifier("narrow_vgg", 3, 1, (16, 10))
+
+
+# recipes
+
+
+def test_a_recipe_that_uses_no_new_option_is_hashed_as_it_was_before_there_were_any() -> None:
+    assert RECIPES["emn60"].decisive() == {
+        "arch": "resnet18", "epochs": 60, "batch_size": 128, "lr": 0.1, "warmup": 0.0, "nesterov": False,
+        "weight_decay": 5e-4, "clip": 5.0, "augment": "crop+flip", "momentum": 0.9, "optimizer": "sgd",
+    }  # fmt: skip
+    for change in (
+        {"defence": "gray"}, {"start": "probe"}, {"milestones": ()}, {"smoothing": 0.1}, {"patience": 1}, {"size": 8},
+        {"share": 0.5}, {"class_share": 0.5}, {"precision": "bf16"}, {"weights": "w.pth"},
+    ):  # fmt: skip
+        assert replace(RECIPES["quick"], **change).decisive() == RECIPES["quick"].decisive() | change  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "shares"),
+    [
+        ("apbench200", {0: 1, 0.49: 1, 0.5: 0.5, 0.99: 0.5}),
+        ("rem40k", {0: 1, 0.39: 1, 0.4: 0.1, 0.8: 0.01}),
+        ("dune80", {0: 1, 0.99: 1}),
+        ("iss60", {0: 1, 0.5: 0.5, 1: 0}),
+    ],
+)
+def test_rates_follow_the_recipe(name: str, shares: dict[float, float]) -> None:
+    recipe, steps = RECIPES[name], 1000
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], recipe.lr)
+    schedule = make_schedule(optimizer, steps, recipe.warmup, milestones=recipe.milestones, gamma=recipe.gamma)
+    [factor] = schedule.lr_lambdas
+    assert [factor(round(share * steps)) for share in shares] == pytest.approx(list(shares.values()))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"start": "probe", "augment": "crop"}, "victim.augment: 'crop' cannot act on features"),
+        ({"recipe": "simclr", "defence": "mixup:1"}, "victim.defence: 'mixup' acts on the training of a whole network"),
+        ({"start": "probe", "defence": "filter:0.3:2"}, "victim.defence: 'filter' acts on"),
+        ({"weights": "w.pth"}, "victim.weights: are not read with start=scratch"),
+        ({"arch": "linear", "start": "self_supervised"}, "victim.arch: linear has no features"),
+    ],
+)
+def test_options_that_contradict_each_other(options: dict[str, str], expected: str) -> None:
+    [fault] = VictimConfig(**options).faults()  # type: ignore[arg-type]
+    assert fault.startswith(expected)
+
+
+def test_a_start_that_is_asked_for_brings_what_it_needs() -> None:
+    probe = VictimConfig(arch="efficientnet_lite0", start="probe", optimizer="adamw", smoothing=0.1).resolved()
+    assert (probe.augment, probe.optimizer, probe.smoothing) == ("none", "adamw", 0.1)
+    assert not VictimConfig(start="probe", defence="jpeg:10+gray").faults()
+
+
+# training
+
+
+def test_label_smoothing_changes_the_loss_alone() -> None:
+    plain, smooth = (train_victim(blobs(), blobs(30, 1), 3, replace(SIX, smoothing=s), 0) for s in (0.0, 0.3))
+    assert smooth.curve[-1]["loss"] > plain.curve[-1]["loss"] + 0.1
+    assert smooth.scores()["accuracy"]["last"] == 1
+
+
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    recipe = replace(FAST, epochs=40, patience=2)
+    calls: list[int] = []
+    report = train_victim(blobs(), blobs(30, 1), 3, recipe, 0, progress=lambda: calls.append(1))
+    kept = [point["val_accuracy"] for point in report.curve]
+    assert len(calls) == len(kept) + 2 < 40
+    assert kept[-1] == max(kept) > max([0.0, *kept[:-1]])
+    scores = report.scores()["accuracy"]
+    assert scores["last"] == scores["selected"]
+    answers = predict(report.model, blobs(30, 1).images, torch.device("cpu")).argmax(1)
+    assert (answers == blobs(30, 1).labels).float().mean().item() == pytest.approx(scores["last"])
+
+
+def test_images_are_brought_to_the_victims_size_whoever_measures_it() -> None:
+    report = train_victim(blobs(), blobs(30, 1), 3, replace(SIX, size=12), 0)
+    assert report.scores()["accuracy"]["last"] == 1
+    answers = predict(report.model, blobs(30, 1).images, torch.device("cpu")).argmax(1)
+    assert (answers == blobs(30, 1).labels).all()
+    same = train_victim(blobs(), blobs(30, 1), 3, replace(FAST, size=16, epochs=1), 0).curve
+    assert same == train_victim(blobs(), blobs(30, 1), 3, replace(FAST, epochs=1), 0).curve
+
+
+def test_bf16_is_nearly_fp32() -> None:
+    recipe = replace(FAST, epochs=1, augment="none")
+    full, half = (train_victim(blobs(30), blobs(30, 1), 3, replace(recipe, precision=p), 0) for p in ("fp32", "bf16"))  # type: ignore[arg-type]
+    assert half.curve[0]["loss"] != full.curve[0]["loss"]
+    assert half.curve[0]["loss"] == pytest.approx(full.curve[0]["loss"], rel=0.05)
+
+
+# partly protected
+
+
+def test_masks_hold_the_share_of_every_class_and_are_nested() -> None:
+    labels = torch.arange(100) % 5
+    masks = [protected_mask(labels, replace(FAST, share=s), 3) for s in (0.0, 0.25, 0.8, 1.0)]
+    assert [int(m.sum()) for m in masks] == [0, 25, 80, 100]
+    for smaller, larger in pairwise(masks):
+        assert (larger | ~smaller).all()
+    assert labels[masks[1]].bincount().tolist() == [5] * 5
+    assert torch.equal(masks[1], protected_mask(labels, replace(FAST, share=0.25), 3))
+    assert not torch.equal(masks[1], protected_mask(labels, replace(FAST, share=0.25), 4))
+    half = protected_mask(labels, replace(FAST, class_share=0.4), 3)
+    assert sorted(labels[half].bincount(minlength=5).tolist()) == [0, 0, 0, 20, 20]
+    assert as_text(torch.tensor([True, False, True])) == "101"
+
+
+def test_mixed_sets_take_each_image_from_where_the_mask_says() -> None:
+    clean = blobs()
+    protected = ImageSet(clean.images + 8, clean.labels)
+    mask = protected_mask(clean.labels, replace(FAST, share=0.5), 0)
+    both = mixed(clean, protected, mask)
+    assert torch.equal(both.images[mask], protected.images[mask])
+    assert torch.equal(both.images[~mask], clean.images[~mask])
+    rest = remainder(clean, mask)
+    assert len(rest) == int((~mask).sum()) == 45
+    assert torch.equal(rest.images, clean.images[~mask])
+
+
+# other starts
+
+
+def test_two_views_of_an_image_belong_together() -> None:
+    apart = torch.eye(6)
+    loss = contrast_loss(apart, apart)
+    assert loss < contrast_loss(apart, apart.roll(1, 0))
+    # by hand: of the 11 others one is the partner, at similarity 1; temperature 0.5
+    assert loss.item() == pytest.approx(-np.log(np.exp(2) / (np.exp(2) + 10)), rel=1e-5)
+    images = to_float(blobs(8).images)
+    one, again = (views(images, torch.Generator().manual_seed(s)) for s in (0, 0))
+    assert torch.equal(one, again)
+    assert one.shape == images.shape
+    assert 0 <= one.min() < one.max() <= 1
+    assert not torch.equal(one, views(images, torch.Generator().manual_seed(1)))
+
+
+def test_a_self_supervised_victim_is_a_probe_of_what_it_learned() -> None:
+    recipe = replace(RECIPES["simclr"], epochs=2, batch_size=32)
+    calls: list[int] = []
+    before = torch.random.get_rng_state()
+    report = train_victim(blobs(), blobs(30, 1), 3, recipe, 0, progress=lambda: calls.append(1))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert len(calls) == 2
+    assert report.curve[-1]["epoch"] == RECIPES["probe"].epochs
+    answers = predict(report.model, blobs(30, 1).images, torch.device("cpu")).argmax(1)
+    assert (answers == blobs(30, 1).labels).float().mean().item() == pytest.approx(report.curve[-1]["accuracy"])
+    longer = train_victim(blobs(), blobs(30, 1), 3, replace(recipe, epochs=3), 0)
+    assert longer.curve != report.curve
+
+
+@pytest.fixture(scope="module")
+def small_effnet() -> pytest.MonkeyPatch:
+    """Pretrained networks see small images, so that the tests take seconds."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(pretrained, "SIDE", 32)
+    yield patch  # type: ignore[misc]
+    patch.undo()
+
+
+def test_a_probe_leaves_its_features_and_fine_tuning_does_not(small_effnet: pytest.MonkeyPatch) -> None:
+    published = build_pretrained("efficientnet_lite0", 3)[0]
+    theirs = {k: v for k, v in published.state_dict().items() if "num_batches" not in k}
+    probe = train_victim(blobs(), blobs(30, 1), 3, replace(RECIPES["probe"], epochs=4), 0)
+    assert len(probe.curve) == 4
+    assert probe.scores()["accuracy"]["last"] > 0.6
+    own = probe.model[0].state_dict()  # type: ignore[index]
+    assert all(torch.equal(own[k], v) for k, v in theirs.items())
+    tuned = train_victim(blobs(45), blobs(30, 1), 3, replace(RECIPES["finetune"], epochs=1), 0)
+    own = tuned.model[0].state_dict()  # type: ignore[index]
+    assert not torch.equal(own["net.conv_stem.weight"], theirs["net.conv_stem.weight"])
+    assert (own["net.conv_stem.weight"] - theirs["net.conv_stem.weight"]).abs().max() < 0.2, "not from scratch"
+
+
+def test_weights_that_are_not_at_hand_are_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_effnet: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pretrained._reachable.cache_clear()
+    for arch, reason in (("resnet18", "are not on this machine and"), ("narrow", "'narrow' has no pretrained weights")):
+        with pytest.raises(Unavailable, match=reason):
+            train_victim(blobs(), blobs(30, 1), 3, replace(RECIPES["finetune"], arch=arch), 0)
+    pretrained._reachable.cache_clear()
+    file = tmp_path / "weights.pth"
+    with pytest.raises(Unavailable, match="no file .*weights.pth; give the weights of resnet18"):
+        build_pretrained("resnet18", 3, str(file))
+    file.write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"weights.pth (does not hold|cannot be read)"):
+        build_pretrained("resnet18", 3, str(file))
+    import timm
+
+    torch.save({"state_dict": timm.create_model("resnet18").state_dict()}, file)
+    stored = torch.load(file, weights_only=True)["state_dict"]["conv1.weight"]
+    assert torch.equal(build_pretrained("resnet18", 3, str(file))[0].net.conv1.weight, stored)
+    with pytest.raises(DataError, match="does not hold the weights of resnet34 .*layer1.2.conv1.weight is missing"):
+        build_pretrained("resnet34", 3, str(file))
+
+
+# the zoo
+
+ZOO = (
+    "resnet18", "resnet50", "vgg11_bn", "vgg16_bn", "densenet121", "mobilenetv2_100", "vit_tiny_patch16_224",
+    "deit_tiny_patch16_224", "mixer_s32_224", "convnext_atto",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ZOO)
+def test_networks_of_the_field_take_a_step_on_small_images(arch: str) -> None:
+    torch.manual_seed(0)
+    model = build_classifier(arch, 10, 3, (32, 32))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    images, labels = torch.rand(4, 3, 32, 32), torch.arange(4)
+    before = [p.clone() for p in model.parameters()]
+    loss = torch.nn.functional.cross_entropy(model(images), labels)
+    loss.backward()
+    optimizer.step()
+    assert torch.isfinite(loss)
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    if "patch" not in arch and "mixer" not in arch:  # the stem keeps the resolution of small images
+        first = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d))
+        assert first.stride == (1, 1)
+
+
+def test_a_network_too_large_for_the_images_says_so() -> None:
+    with pytest.raises(
+        ValueError, match=r"'inception_v3' is too large for 16×16 images \(.*\); choose a smaller network"
+    ):
+        build_classifier("inception_v3", 3, 3, (16, 16))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import timm
+import torch
 from timm.models.densenet import DenseNet
 from timm.models.mlp_mixer import MlpMixer
 from timm.models.resnet import BasicBlock, downsample_conv
@@ -125,7 +126,39 @@ def build_classifier(arch: str, classes: int, channels: int, size: tuple[int, in
     net = _timm(arch, classes, channels, size, small)
     if small:
         _small_stem(net)
-    return Normalised(net)
+    model = Normalised(net)
+    _try(model, arch, channels, size)
+    return model
+
+
+def _try(model: nn.Module, arch: str, channels: int, size: tuple[int, int]) -> None:
+    """One image through a network, which changes nothing in it: what is too large for the images fails here."""
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, channels, *size))
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{arch!r} is too large for {size[0]}×{size[1]} images ({reason}); choose a smaller network, or "
+            "enlarge the images (victim.size, data.size)"
+        ) from error
+    model.train()
+
+
+def body_of(classifier: nn.Module) -> nn.Module:
+    """A classifier of ``build_classifier`` without its last layer, in place: images to features, float B×D.
+
+    Raises:
+        ValueError: it has no last linear layer to take off.
+    """
+    net: Any = classifier.net
+    if hasattr(net, "reset_classifier"):
+        net.reset_classifier(0)
+    elif isinstance(net, nn.Sequential) and len(net) > 2 and isinstance(net[-1], nn.Linear):
+        net[-1] = nn.Identity()
+    else:
+        raise ValueError("this network has no features below its last layer; choose another victim.arch")
+    return classifier
 
 
 def check_arch(arch: str) -> str | None:

@@ -1,12 +1,23 @@
-"""Learning rates by batches, of victims and of the three networks."""
+"""Learning rates by batches, of victims and of the three networks; the optimizers of victims."""
 
 import math
 
+import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from victims.config import Recipe
 
-def make_schedule(optimizer: Optimizer, steps: int, warmup: float, constant: bool = False) -> LambdaLR:
+
+def make_schedule(
+    optimizer: Optimizer,
+    steps: int,
+    warmup: float,
+    constant: bool = False,
+    milestones: tuple[float, ...] | None = None,
+    gamma: float = 0.1,
+) -> LambdaLR:
     """Learning rate by batch: linear from 0 over the share ``warmup`` of ``steps``, then half a cosine to 0.
 
     Args:
@@ -14,6 +25,8 @@ def make_schedule(optimizer: Optimizer, steps: int, warmup: float, constant: boo
         steps: batches of the whole training.
         warmup: in [0, 1).
         constant: stay at the peak instead.
+        milestones: shares of ``steps`` after which the rate is multiplied by ``gamma``, instead of the cosine.
+        gamma: see ``milestones``.
     """
     rise = warmup * steps
 
@@ -22,6 +35,18 @@ def make_schedule(optimizer: Optimizer, steps: int, warmup: float, constant: boo
             return (step + 1) / (rise + 1)
         if constant:
             return 1.0
+        if milestones is not None:
+            return gamma ** sum(step >= round(share * steps) for share in milestones)
         return (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise)))) / 2
 
     return LambdaLR(optimizer, factor)
+
+
+def victim_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """The optimizer that a recipe names; on a GPU all parameters in one kernel."""
+    parameters, decay = list(model.parameters()), recipe.weight_decay
+    fused = True if parameters[0].is_cuda else None  # on CPUs as before, to the last bit
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, recipe.lr, weight_decay=decay, fused=fused)
+    momentum, nesterov = recipe.momentum, recipe.nesterov
+    return torch.optim.SGD(parameters, recipe.lr, momentum, weight_decay=decay, nesterov=nesterov, fused=fused)

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +14,14 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from datamodules.augment import augment, draws, own_randomness
 from datamodules.images import ImageSet, to_float
 from datamodules.split import divide
-from victims.classifier import build_classifier
-from victims.config import Recipe
+from victims.classifier import body_of, build_classifier
+from victims.config import PROBED, RECIPES, Recipe
 from victims.defences import operations
 from victims.lessons import taught
-from victims.purify import Purified, through
-from victims.schedule import make_schedule
+from victims.pretrained import build_pretrained
+from victims.purify import Purified, Purifier, rounded, through
+from victims.schedule import make_schedule, victim_optimizer
+from victims.selfsup import pretrain
 from victims.sift import sift
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_auroc")
@@ -33,6 +37,7 @@ class VictimReport:
         curve: one mapping for each measured epoch (``epoch``, from 1): the METRICS on the clean test images (fractions
             in [0, 1]), ``val_accuracy`` on a part of its own training images that was kept from it, and ``loss`` on the
             training images. All epochs are measured up to CHECKS of them, else CHECKS evenly spread ones and the last.
+            With early stopping all are, and what came after the best one is thrown away. Of a probe: its own epochs.
         images: how many it had, less those that its defence dropped.
         seconds: wall time.
         model: the trained classifier, in evaluation mode; it takes images as they are and purifies them itself.
@@ -77,13 +82,17 @@ def train_victim(
         train: what the victim trains on, as decoded from disk. A tenth, stratified, is kept from it for selection.
         test: clean images.
         classes: number of classes K.
-        recipe: architecture, training and defence.
+        recipe: architecture, start, training and defence. Which images are protected is settled before: ``share`` and
+            ``class_share`` say nothing here.
         seed: of the initialisation, the order, the augmentation and the defence.
         device: None: the CPU.
-        progress: called after every epoch.
+        progress: called after every epoch (of what is learned without labels, where something is).
 
     Raises:
-        ValueError: the architecture is unknown or cannot take these images, or the defence is unknown.
+        ValueError: the architecture is unknown or cannot take these images, the defence is unknown, or the device does
+            not know the number format.
+        Unavailable: there are no such pretrained weights.
+        DataError: they are damaged.
     """
     started = time.perf_counter()
     device = device or torch.device("cpu")
@@ -93,52 +102,131 @@ def train_victim(
 
     def brief(images: ImageSet, other: Recipe) -> nn.Module:
         with own_randomness(seed, device):
-            model = _fresh(other, classes, train.shape, device)
-            for _ in _epochs(model, images, other, classes, seed, device):
+            model = build(other, classes, images.shape, device)
+            for _ in epochs_of(model, images, other, classes, seed, device):
                 pass
         return model
 
     curve: list[dict[str, float]] = []
+    before: list[Purifier] = [partial(_sized, side=recipe.size)] if recipe.size else []
     with own_randomness(seed, device), torch.enable_grad():
+        if before:
+            used, kept = (ImageSet(through(before, part.images), part.labels) for part in (used, kept))
         used, purifiers = sift(defence, used, plain, brief, seed, device)
-        test_images, kept_images = through(purifiers, test.images), through(purifiers, kept.images)
-        model = _fresh(recipe, classes, train.shape, device)
-        for epoch, loss in enumerate(_epochs(model, used, recipe, classes, seed, device), 1):
-            progress()
-            if not measured(epoch, recipe.epochs):
+        seen, test_inputs = used, through(before + purifiers, test.images)
+        kept_inputs = through(purifiers, kept.images)
+        model = build(recipe, classes, used.shape, device)
+        body: nn.Module | None = None
+        epoch_done = progress
+        if recipe.start in PROBED:
+            body = _body(model, recipe, used.images, seed, device, progress)
+            epoch_done = progress if recipe.start == "probe" else lambda: None
+            recipe = recipe if recipe.start == "probe" else _probing(recipe)
+            inputs, test_inputs, kept_inputs = (
+                _features(body, part, device) for part in (used.images, test_inputs, kept_inputs)
+            )
+            seen = ImageSet(inputs, used.labels)
+            model = _head(inputs.shape[1], classes, device)
+        best = 0
+        kept_weights: dict[str, Tensor] = {}
+        for epoch, loss in enumerate(epochs_of(model, seen, recipe, classes, seed, device), 1):
+            epoch_done()
+            if not recipe.patience and not measured(epoch, recipe.epochs):
                 continue
-            scores = measure(predict(model, test_images, device), test.labels, classes)
-            val = (predict(model, kept_images, device).argmax(1) == kept.labels).float().mean().item()
+            scores = measure(predict(model, test_inputs, device), test.labels, classes)
+            val = (predict(model, kept_inputs, device).argmax(1) == kept.labels).float().mean().item()
             curve.append({"epoch": epoch} | scores | {"val_accuracy": val, "loss": loss})
-    whole = Purified(model, purifiers) if purifiers else model
+            if recipe.patience:
+                if not kept_weights or val > curve[best]["val_accuracy"]:
+                    best = epoch - 1
+                    kept_weights = {name: value.clone() for name, value in model.state_dict().items()}
+                elif epoch - 1 - best >= recipe.patience:
+                    break
+        if recipe.patience:
+            del curve[best + 1 :]
+            model.load_state_dict(kept_weights)
+    whole = nn.Sequential(body, _Flat(), model) if body else model
+    if before or purifiers:
+        whole = Purified(whole, before + purifiers)
     return VictimReport(curve, len(used) + len(kept), time.perf_counter() - started, whole.eval())
 
 
-def _fresh(recipe: Recipe, classes: int, shape: tuple[int, int, int], device: torch.device) -> nn.Module:
+def _sized(images: Tensor, side: int) -> Tensor:
+    """Images, uint8 N×C×H×W, brought to ``side`` pixels a side (bilinear, antialiased)."""
+    if images.shape[2:] == (side, side):
+        return images
+    return rounded(F.interpolate(to_float(images), (side, side), mode="bilinear", antialias=True))
+
+
+def build(recipe: Recipe, classes: int, shape: tuple[int, int, int], device: torch.device) -> nn.Module:
     channels, height, width = shape
-    model = build_classifier(recipe.arch, classes, channels, (height, width))
+    if recipe.start in ("pretrained", "probe"):
+        model: nn.Module = build_pretrained(recipe.arch, classes, recipe.weights)
+    else:
+        model = build_classifier(recipe.arch, classes, channels, (height, width))
     model.to(device).to(memory_format=torch.channels_last)
     return model
 
 
-def _epochs(
+def _body(
+    model: nn.Module, recipe: Recipe, images: Tensor, seed: int, device: torch.device, progress: Callable[[], None]
+) -> nn.Module:
+    """A network without its last layer, its weights as a probe finds them: published, or learned without labels."""
+    if isinstance(model, nn.Sequential):  # of build_pretrained
+        return model[0].requires_grad_(False)
+    body = body_of(model)
+    pretrain(body, images, recipe, seed, device, progress)
+    return body.requires_grad_(False)
+
+
+def _probing(recipe: Recipe) -> Recipe:
+    """How the linear layer is trained on what was learned without labels."""
+    kept = ("arch", "smoothing", "patience", "precision")
+    return replace(RECIPES["probe"], **{key: getattr(recipe, key) for key in kept})
+
+
+def _head(width: int, classes: int, device: torch.device) -> nn.Module:
+    """A linear layer on features, float B×D×1×1, each brought to mean 0 and deviation 1 first."""
+    return nn.Sequential(nn.BatchNorm2d(width, affine=False), nn.Flatten(), nn.Linear(width, classes)).to(device)
+
+
+class _Flat(nn.Module):
+    """Features, float B×D, as a head takes them: B×D×1×1."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, :, None, None]
+
+
+def _features(body: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """Features, float N×D×1×1 on the CPU, of images, uint8 N×C×H×W."""
+    return _outputs(body, images, device)[:, :, None, None]
+
+
+def epochs_of(
     model: nn.Module, train: ImageSet, recipe: Recipe, classes: int, seed: int, device: torch.device
 ) -> Iterator[float]:
-    """Trains a model, and gives the mean loss after every epoch; draws the order from torch's global random state."""
+    """Trains a model, and gives the mean loss after every epoch; draws the order from torch's global random state.
+
+    The whole set lies on the device (as uint8; features of a probe as float); nothing waits for it inside an epoch.
+    """
     defence = operations(recipe.defence)
     images, labels = train.images.to(device), train.labels.to(device)
     batches = max(1, len(train) // recipe.batch_size)
     optimizer = victim_optimizer(model, recipe)
-    schedule = make_schedule(optimizer, recipe.epochs * batches, recipe.warmup)
+    schedule = make_schedule(
+        optimizer, recipe.epochs * batches, recipe.warmup, milestones=recipe.milestones, gamma=recipe.gamma
+    )
     for epoch in range(recipe.epochs):
         model.train()
         total = torch.zeros((), device=device)
         # equal batches of at least batch_size: no crumb for batch norm to stumble over
         for step, rows in enumerate(torch.randperm(len(train)).to(device).tensor_split(batches)):
             generator = draws(seed, epoch, step)
-            batch = augment(to_float(images.index_select(0, rows)), recipe.augment, generator)
-            batch, targets = taught(defence, model, batch, labels[rows], classes, generator)
-            loss = F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), targets)
+            batch = augment(_pixels(images.index_select(0, rows)), recipe.augment, generator)
+            with _arithmetic(recipe, device):
+                batch, targets = taught(defence, model, batch, labels[rows], classes, generator)
+                logits = model(batch.contiguous(memory_format=torch.channels_last))
+                loss = F.cross_entropy(logits, targets, label_smoothing=recipe.smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if recipe.clip:
@@ -149,27 +237,37 @@ def _epochs(
         yield total.item() / batches
 
 
+def _pixels(batch: Tensor) -> Tensor:
+    """uint8 pixels as floats in [0, 1]; a probe's features as they are."""
+    return to_float(batch) if batch.dtype == torch.uint8 else batch
+
+
+def _arithmetic(recipe: Recipe, device: torch.device) -> AbstractContextManager[object]:
+    if recipe.precision == "fp32":
+        return nullcontext()
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_bf16_supported()):
+        raise ValueError(f"victim.precision: this device ({device.type}) has no bf16; leave it at fp32")
+    return torch.autocast(device.type, torch.bfloat16)
+
+
 def measured(epoch: int, epochs: int) -> bool:
     """Whether a victim is measured after this epoch (from 1): CHECKS times, evenly spread, the last one among them."""
     return epochs <= CHECKS or epoch * CHECKS // epochs > (epoch - 1) * CHECKS // epochs
 
 
-def victim_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimizer that a recipe names."""
-    parameters, decay = model.parameters(), recipe.weight_decay
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, recipe.lr, weight_decay=decay)
-    return torch.optim.SGD(parameters, recipe.lr, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov)
-
-
 def predict(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
     """Class probabilities, float N×K on the CPU, for images, uint8 N×C×H×W; puts the model in evaluation mode."""
+    return _outputs(model, images, device).softmax(1)
+
+
+def _outputs(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """What a model gives for images, float on the CPU; puts it in evaluation mode."""
     model.eval()
     with torch.no_grad():
         parts = [
-            model(to_float(part.to(device)).contiguous(memory_format=torch.channels_last)) for part in images.split(512)
+            model(_pixels(part.to(device)).contiguous(memory_format=torch.channels_last)) for part in images.split(512)
         ]
-        return torch.cat(parts).float().softmax(1).cpu()
+        return torch.cat(parts).float().cpu()
 
 
 def measure(probabilities: Tensor, labels: Tensor, classes: int) -> dict[str, float]:
