@@ -4,11 +4,13 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
 from baselines.registry import make_protection
@@ -16,6 +18,7 @@ from callbacks.export import SETTINGS, Export, describe_part
 from callbacks.retraining import own_device
 from callbacks.seeding import SeedEveryStep
 from callbacks.stopping import StopOnNan, StopOnSignal
+from callbacks.throughput import Throughput
 from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
 from datamodules.protected import MANIFEST, About, Passes, write_protected
@@ -26,6 +29,8 @@ from gan.module import ConfounderGAN
 from gan.protection import Card, TrainedGenerator
 
 LAST = "last.ckpt"
+PROFILE = "profile"
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Made:
     Attributes:
         seconds: of ``training`` and ``export``.
         device: of this process.
-        loggers: of the training, still open.
+        loggers: of the seed, still open.
         passes: through networks, of a baseline's fitting; None where nothing was fitted, or they are not counted.
     """
 
@@ -66,6 +71,7 @@ def linf_bound(config: Config) -> float | None:
 def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
     protection = make_protection(config.method, config.baselines, config.gan.epsilon)
     device, seconds, passes = own_device(), {"training": 0.0, "export": 0.0}, None
+    loggers = make_loggers(config, folder, seed)
     settings = {
         setting: part
         for setting, part in SETTINGS.items()
@@ -95,7 +101,7 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
             )
             write_protected(folder / "protected" / setting, data.parts[part], protection.protect, about)
         seconds["export"] = time.perf_counter() - clock
-    return Made(seconds, device, passes=passes)
+    return Made(seconds, device, loggers, passes)
 
 
 def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
@@ -148,7 +154,8 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
     callbacks: list[pl.Callback] = [
         SeedEveryStep(seed),
         StopOnSignal(),
-        StopOnNan(),
+        StopOnNan(folder / "checkpoints" / LAST, options.log_every),
+        Throughput(),
         *([watch] if config.victim.check_every else []),
         # at whole epochs alone: under manual optimization Lightning miscounts steps and time (its issues 17958, 21699)
         ModelCheckpoint(
@@ -160,7 +167,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
         devices=options.devices or "auto",
         num_nodes=options.num_nodes,
         strategy=strategy,
-        precision={"fp32": "32-true", "bf16": "bf16-mixed"}[options.precision],  # type: ignore[arg-type]
+        precision=PRECISIONS[options.precision],
         max_epochs=options.max_epochs,
         limit_train_batches=2 if config.fast_dev_run else None,
         callbacks=callbacks,
@@ -168,8 +175,19 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
         log_every_n_steps=options.log_every,
         use_distributed_sampler=False,
         enable_model_summary=is_main(),
+        profiler=make_profiler(options.profiler, folder / PROFILE),
         default_root_dir=folder,
     )
+
+
+def make_profiler(kind: str, folder: Path) -> Profiler | None:
+    """Lightning's profiler of that kind; each stretch of a run that was resumed leaves a file of its own."""
+    if kind == "none":
+        return None
+    stretch = f"{1 + len(list(folder.glob('*.txt')))}-{kind}"
+    if kind == "simple":
+        return SimpleProfiler(folder, stretch)
+    return PyTorchProfiler(folder, stretch, export_to_chrome=False, row_limit=40)  # of three steps, after two others
 
 
 def check_checkpoint(path: Path, data: ImageDataModule) -> None:

@@ -121,6 +121,9 @@ def facts(results: dict[str, Any]) -> list[str]:
     defence = results["config"]["victim"].get("defence", "none")  # absent from results of before there were defences
     if defence != "none":
         lines.insert(0, f"All victims, those of clean images too, with the defence {defence} (docs/DEFENCES.md).")
+    if (kind := results["config"]["trainer"].get("profiler", "none")) != "none":  # absent from earlier results
+        place = "profile" if len(seeds) == 1 else "seed-<k>/profile"
+        lines.append(f"Where the generator's training spent its time ({kind} profiler): {place}/*-{kind}*.txt.")
     if results["config"]["fast_dev_run"]:
         lines.insert(0, "fast_dev_run: a few batches of everything; these numbers mean nothing.")
     return lines

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from datamodules.base import ImageDataModule
 from experiments.config import Config, ConfigError
 from experiments.data import make_data
@@ -16,7 +18,7 @@ from experiments.logs import log_end
 from experiments.methods import protect_seed
 from victims.classifier import check_arch
 
-WHERE = ("accelerator", "devices", "num_nodes", "strategy", "log_every")  # may differ when a run goes on
+WHERE = ("accelerator", "devices", "num_nodes", "strategy", "log_every", "profiler")  # may differ when a run goes on
 
 
 def train(config: Config, arguments: list[str]) -> dict[str, Any]:
@@ -38,12 +40,12 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         config = reopen(
             folder,
             arguments,
-            ("resume", "logger", "project", *(f"trainer.{key}" for key in WHERE)),
-            f"resume goes on unchanged, but for logger and trainer.{', trainer.'.join(WHERE)}",
+            ("resume", "logger", "project", "group", "tags", *(f"trainer.{key}" for key in WHERE)),
+            f"resume goes on unchanged, but for logger, project, group, tags and trainer.{', trainer.'.join(WHERE)}",
         )
     if config.fast_dev_run:
         config = shortened(config)
-    if fault := check_classifiers(config):
+    if fault := check_classifiers(config) + check_precision(config):
         raise ConfigError(fault)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
     folder = folder or choose(config)
@@ -70,6 +72,13 @@ def check_classifiers(config: Config) -> list[str]:
     if config.gan.generator.second_reader != "none":
         named["gan.generator.second_reader"] = config.gan.generator.second_reader
     return [f"{key}: {fault}" for key, arch in named.items() if (fault := check_arch(arch))]
+
+
+def check_precision(config: Config) -> list[str]:
+    """What this machine lacks for the number format; Lightning would take another one and go on."""
+    if config.trainer.precision != "fp16" or torch.cuda.is_available():
+        return []
+    return ["trainer.precision: fp16 needs a CUDA GPU, and this machine has none; use bf16 or fp32"]
 
 
 def shortened(config: Config) -> Config:

@@ -120,3 +120,8 @@ def test_images_too_small_for_a_network_are_named() -> None:
     assert build_classifier("narrow", 3, 1, (16, 10))(torch.rand(2, 1, 16, 10)).shape == (2, 3)
     with pytest.raises(ValueError, match="'narrow_vgg' cannot be built for 16×10 images; at least 16 pixels a side"):
         build_classifier("narrow_vgg", 3, 1, (16, 10))
+
+
+def test_a_victim_whose_loss_is_no_number_is_no_protection() -> None:
+    with pytest.raises(FloatingPointError, match=r"the victim's loss is nan in its epoch \d; lower victim.lr"):
+        train_victim(blobs(), blobs(30, 1), 3, replace(FAST, lr=1e30, epochs=3), 0)

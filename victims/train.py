@@ -1,5 +1,6 @@
 """Training a victim: what somebody who collected the images does with them."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -84,6 +85,7 @@ def train_victim(
 
     Raises:
         ValueError: the architecture is unknown or cannot take these images, or the defence is unknown.
+        FloatingPointError: the loss is not finite.
     """
     started = time.perf_counter()
     device = device or torch.device("cpu")
@@ -105,6 +107,10 @@ def train_victim(
         model = _fresh(recipe, classes, train.shape, device)
         for epoch, loss in enumerate(_epochs(model, used, recipe, classes, seed, device), 1):
             progress()
+            if not math.isfinite(loss):  # it would answer at chance, as if the images were protected
+                raise FloatingPointError(
+                    f"the victim's loss is {loss:g} in its epoch {epoch}; lower victim.lr or take another recipe"
+                )
             if not measured(epoch, recipe.epochs):
                 continue
             scores = measure(predict(model, test_images, device), test.labels, classes)
