@@ -104,5 +104,5 @@ def _chart(wr: Any, panel: Panel) -> Any:
     if panel.kind == "media":
         return wr.MediaBrowser(title=panel.title, media_keys=list(panel.metrics))
     if panel.kind == "bar":
-        return wr.BarPlot(title=panel.title, metrics=[wr.SummaryMetric(name) for name in panel.metrics])
+        return wr.BarPlot(title=panel.title, metrics=[wr.Metric(name) for name in panel.metrics])
     return wr.LinePlot(title=panel.title, x=wr.Metric(panel.x), y=[wr.Metric(name) for name in panel.metrics])

@@ -91,8 +91,8 @@ def _online(config: Config, spec: dict[str, Any], name: str) -> int:
     return 0
 
 
-def run_of(config: Config, spec: dict[str, Any], name: str, cell: str) -> tuple[Config, list[str]]:
-    """The run of a combination, and its arguments: with a check after the last epoch, which gives W&B's objective.
+def run_of(config: Config, spec: dict[str, Any], name: str, cell: str) -> Config:
+    """The run of a combination, with a check after the last epoch, which gives W&B's objective.
 
     Raises:
         ConfigError: there is no such combination, or its options are wrong.
@@ -101,26 +101,24 @@ def run_of(config: Config, spec: dict[str, Any], name: str, cell: str) -> tuple[
     if cell not in known:
         raise ConfigError([f"cell: sweep {name} has no {cell!r}{near(cell, list(known))}"])
     pairs, seed = known[cell]
-    epochs = compose(pairs)[0].trainer.max_epochs
-    folder = SWEEPS / name / os.environ.get("WANDB_RUN_ID", cell.replace("/", "_"))
-    arguments = [
-        *pairs,
-        f"seed={seed}",
-        f"victim.check_every={epochs}",
-        "logger=wandb",
-        f"project={config.project}",
-        f"group={name}",
-        f"tags={','.join([*config.tag_list(), 'sweep'])}",
-        f"run_dir={config.run_dir or folder}",
-    ]
-    return compose(arguments)[0], arguments
+    own, _ = compose(pairs)
+    return replace(
+        own,
+        seed=seed,
+        victim=replace(own.victim, check_every=own.trainer.max_epochs),
+        logger="wandb",
+        project=config.project,
+        group=name,
+        tags=",".join([*config.tag_list(), "sweep"]),
+        run_dir=config.run_dir or str(SWEEPS / name / os.environ.get("WANDB_RUN_ID", cell.replace("/", "_"))),
+    )
 
 
 def _one(config: Config, spec: dict[str, Any], name: str) -> int:
-    own, arguments = run_of(config, spec, name, config.cell)
+    own = run_of(config, spec, name, config.cell)
     if (Path(own.run_dir) / "config.yaml").exists():  # it was stopped
-        own, arguments = replace(own, resume=own.run_dir, run_dir=""), [f"resume={own.run_dir}"]
-    train(own, arguments)
+        own = replace(own, resume=own.run_dir, run_dir="")
+    train(own, [f"resume={own.resume}"] if own.resume else [])
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -40,7 +41,8 @@ def records(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def named(items: Any) -> set[str]:
-    return {item.key or "/".join(item.nested_key) for item in items}
+    """The names under which items are; what pictures and the like consist of is nested below theirs."""
+    return {item.key or item.nested_key[0] for item in items}
 
 
 def small_run(path: Path, folder: Path, *extra: str) -> int:
@@ -139,7 +141,7 @@ def test_offline_run_holds_curves_pictures_tables_and_summary(
 def test_a_refused_key_or_a_network_that_is_down_leaves_the_run_offline(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("wandb")
+    pytest.importorskip("wandb").teardown()  # which remembers the mode of runs before
 
     class Refuses(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -170,7 +172,8 @@ def test_a_refused_key_or_a_network_that_is_down_leaves_the_run_offline(
     run.log({"psnr_epoch": 30.0})
     run.finish()
     shown = capsys.readouterr().out
-    assert f"W&B is offline (online failed: {'invalid API key' if case == 'refused' else ''}" in shown
+    assert "W&B is offline (online failed: " in shown
+    assert re.search("401" if case == "refused" else "connection refused|deadline exceeded", shown)
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
 
 
