@@ -120,7 +120,7 @@ def wandb_mode() -> tuple[str, str]:
 
 
 def _wandb(config: Config, folder: Path, seed: int, job: str) -> list[Logger]:
-    """The run's W&B logger, started: online with a key that is taken, else offline, which it says. None if disabled."""
+    """The run's W&B logger, started: online with a key that is taken, else offline, which it says; none if disabled."""
     mode, why = wandb_mode()
     if mode == "missing":
         say("logger=wandb: the package wandb is not installed, so metrics go to metrics.csv alone")

@@ -20,7 +20,7 @@ from experiments.board import BOARD, panel_metrics
 from experiments.cli import main
 from experiments.config import Config, compose, names
 from experiments.grid import read_grid
-from experiments.logs import make_loggers
+from experiments.logs import _wandb_run, make_loggers
 from experiments.sweep import combinations, run_of, wandb_sweep
 
 
@@ -222,6 +222,39 @@ def test_a_sweep_without_wandb_is_a_grid(
     assert main(["sweep", "sweep=epsilon", "dry_run=true", f"store={tmp_path}", f"run_dir={tmp_path / 'out'}"]) == 0
     # six protections with a victim in either setting, and the two clean ones
     assert "grid epsilon: 20 cells (14 victims), 0 done, 20 to do" in capsys.readouterr().out
+
+
+def test_a_sweep_of_wandb_is_made_and_computed_or_falls_back_to_the_grid(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    called: list[Any] = []
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setattr(sweep_file, "compute_grid", lambda *arguments: called.append(("grid", arguments[2])) or 0)
+    monkeypatch.setattr(wandb, "sweep", lambda asked, project: called.append((asked["name"], project)) or "abc")
+    monkeypatch.setattr(wandb, "agent", lambda number, **options: called.append((number, options)))
+    asked = ["sweep", "sweep=epsilon", "logger=wandb", "project=photos"]
+    assert main(asked) == 0
+    assert called == [("epsilon", "photos"), ("abc", {"project": "photos", "forward_signals": True})]
+    assert "other machines take part with: wandb agent --forward-signals photos/abc" in capsys.readouterr().out
+
+    def refuses(asked: Any, project: str) -> None:
+        raise wandb.Error("permission denied")
+
+    monkeypatch.setattr(wandb, "sweep", refuses)
+    assert main(asked) == 0
+    assert called[-1] == ("grid", "epsilon")
+    assert "no sweep of W&B (online failed: permission denied); the same combinations as a" in capsys.readouterr().out
+
+
+def test_a_run_of_a_sweep_has_the_id_that_its_agent_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    config, _ = compose(["logger=wandb"])
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setenv("WANDB_RUN_ID", "r1")
+    assert _wandb_run(config, tmp_path, 0, "train", offline=True)._wandb_init["id"] == "r1"
+    monkeypatch.setenv("WANDB_RUN_ID", "r2")  # resumed by another agent: one run keeps one id
+    assert _wandb_run(config, tmp_path, 0, "train", offline=True)._wandb_init["id"] == "r1"
 
 
 @pytest.mark.parametrize(
