@@ -116,7 +116,7 @@ def compute_grid(config: Config, spec: dict[str, Any], name: str, place: str) ->
 
     quieten()
     folder, store = Path(config.run_dir or f"runs/{place}/{name}"), Path(config.store)
-    cells = cells_of(spec, name)
+    cells = cells_of(spec, config.sweep or config.grid)
     known = known_rows(folder, store)
     missing = [cell for cell in cells if "error" in known.get(cell.key, {"error": ""})]
     work = sum(cell.cost for cell in missing)
