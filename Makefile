@@ -3,12 +3,13 @@ PYTHON ?= python3
 DATA ?= digits
 INPUT ?= photos
 OUTPUT ?= $(INPUT)-protected
+SWEEP ?= epsilon
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare evaluate validate protect lint format test test-all benchmark tables clean
+.PHONY: help setup train compare sweep dashboard evaluate validate protect lint format test test-all benchmark tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 		{ echo "error: $(PYTHON) is older than 3.11; give a newer one with: make setup PYTHON=python3.12"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,wandb,dicom,onnx]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,wandb,tensorboard,dicom,onnx]'
 	@touch $@
 
 train: setup ## train, protect, retrain victims, sum up: make train DATA=digits ARGS="seeds=3"
@@ -29,6 +30,12 @@ train: setup ## train, protect, retrain victims, sum up: make train DATA=digits 
 
 compare: setup ## all protections on one data set, as a table: make compare DATA=digits ARGS="jobs=2"
 	@$(BIN)/confoundergan grid grid=compare_$(DATA) $(ARGS)
+
+sweep: setup ## try settings, as a local grid or with W&B: make sweep SWEEP=epsilon ARGS="logger=wandb"
+	@$(BIN)/confoundergan sweep sweep=$(SWEEP) $(ARGS)
+
+dashboard: setup ## make or renew the W&B workspace, or check its panels on a run: make dashboard ARGS="run=runs/..."
+	@$(BIN)/confoundergan dashboard $(ARGS)
 
 evaluate: setup ## retrain victims on a finished run: make evaluate ARGS="run=runs/... victim.arch=resnet18"
 	@$(BIN)/confoundergan evaluate $(ARGS)

@@ -1,7 +1,7 @@
 """What happens around a GAN run.
 
 Callbacks of the Trainer: ``seeding`` (random numbers that a resumed run repeats), ``stopping`` (Ctrl-C, SIGTERM),
-``watching`` (pictures and briefly trained victims while the generator learns).
+``throughput`` (images a second), ``watching`` (pictures and briefly trained victims while the generator learns).
 Evaluators, small classes with a ``run``: ``export``, ``imperceptibility``, ``diagnostics``, ``retraining`` and
 ``pictures``.
 """

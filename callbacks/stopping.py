@@ -1,17 +1,17 @@
 """Stopping on request without losing a batch, and checkpoints that are whole."""
 
 import io
-import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from datamodules.protected import write_atomic
 
@@ -105,15 +105,58 @@ class StopOnSignal(pl.Callback):
 
 
 class StopOnNan(pl.Callback):
-    """Ends training when a loss is not finite, naming it, before a checkpoint is overwritten with ruins."""
+    """Ends training when a loss or a weight is not finite, and lets no such weight into a checkpoint.
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for name, value in trainer.callback_metrics.items():
-            if name.startswith("loss") and not math.isfinite(value):
+    Losses are the processes' mean, so all of them stop in the same step. On a GPU they are looked at every ``every``
+    steps, so that it need not wait for the CPU in each; the step that is named is the right one all the same.
+
+    Args:
+        checkpoint: the file that is gone on from.
+        every: steps between two looks on a GPU, and at the most.
+    """
+
+    NETWORKS: ClassVar = {"d": "discriminator", "s": "surrogate", "g": "generator"}  # by the letter after loss_
+
+    def __init__(self, checkpoint: Path, every: int) -> None:
+        self.checkpoint, self.every = checkpoint, every
+        self.unseen: list[tuple[str, dict[str, Tensor]]] = []  # where, and the losses there
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if outputs:
+            self.unseen.append((f"epoch {trainer.current_epoch}, batch {batch_idx}", outputs))
+        if len(self.unseen) >= (self.every if trainer.strategy.root_device.type == "cuda" else 1):
+            self._look()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._look()
+        for name, value in checkpoint["state_dict"].items():
+            if value.is_floating_point() and not value.isfinite().all():
                 raise FloatingPointError(
-                    f"{name} is {value:g} in epoch {trainer.current_epoch}; its last good checkpoint is kept: "
-                    "lower gan.generator.lr or set gan.generator.clip, and start a new run"
+                    f"{name}: a weight of the {name.partition('.')[0]} is not finite after epoch "
+                    f"{trainer.current_epoch}{self._remedy(name.partition('.')[0])}"
                 )
+
+    def _look(self) -> None:
+        """Raises FloatingPointError for the first step with a loss that is not finite."""
+        unseen, self.unseen = self.unseen, []
+        if not unseen or torch.stack([value for _, losses in unseen for value in losses.values()]).isfinite().all():
+            return
+        where, losses = next((w, ls) for w, ls in unseen if not all(value.isfinite() for value in ls.values()))
+        bad = {name: value.item() for name, value in losses.items() if not value.isfinite()}
+        of = {name: self.NETWORKS[name.split("_")[1]] for name in bad}
+        named = ", ".join(f"{name} (of the {of[name]}) is {value:g}" for name, value in bad.items())
+        raise FloatingPointError(f"{named} in {where}{self._remedy(*of.values())}")
+
+    def _remedy(self, *networks: str) -> str:
+        kept = f"the last good checkpoint is kept: {self.checkpoint}; resume= goes on from it the same way"
+        if not self.checkpoint.exists():
+            kept = "there is no checkpoint yet"
+        changes = ", ".join(f"gan.{name}.lr or gan.{name}.clip" for name in dict.fromkeys(networks))
+        return f"; {kept}; for another course start a new run with a lower {changes}"
 
 
 class WholeCheckpoints(TorchCheckpointIO):

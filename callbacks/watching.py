@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from PIL import Image
 
 from callbacks.export import SETTINGS, protect_part
 from callbacks.pictures import PictureGrid, save_picture
@@ -67,8 +69,10 @@ class Watch(pl.Callback):
         pl_module.generator.train(training)
         self.clean = {"clean": results["clean"]}
         scores = {f"check/{setting}": result["accuracy"] for setting, result in results.items()}
+        shown = scores | {"check/chance": 1 / self.data.classes, "epoch": epoch - 1}
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
-            logger.log_metrics(scores | {"epoch": epoch - 1}, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+            logger.log_metrics(shown, step=step)
         if trainer.is_global_zero:
             few = self.data.parts["train"]
             firsts = [rows[:1] for label in few.labels.unique() if len(rows := (few.labels == label).nonzero()[:, 0])]
@@ -78,7 +82,7 @@ class Watch(pl.Callback):
             )
             path = self.folder / "pictures" / f"epoch-{epoch:04d}.png"
             save_picture(grid, path)
-            log_pictures(trainer.loggers, "pictures", [path])
+            log_pictures(trainer.loggers, "pictures", [path], step)
             text = ", ".join(f"{name.removeprefix('check/')} {100 * value:.0f} %" for name, value in scores.items())
             print(f"epoch {epoch}: victims of {self.recipe.epochs} epochs, clean validation images: {text}", flush=True)
 
@@ -93,8 +97,16 @@ class Watch(pl.Callback):
         return stored
 
 
-def log_pictures(loggers: list[Any], key: str, paths: list[Path]) -> None:
-    """Pictures into every logger that takes some; they are PNG files in the run folder already."""
+def log_pictures(loggers: list[Any], key: str, paths: list[Path], step: int = 0) -> None:
+    """Pictures into every logger that takes some; they are PNG files in the run folder already.
+
+    Under one key in W&B, with the file's name as caption; in TensorBoard one as ``key`` and several as ``key/name``.
+    """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_image(key, [str(path) for path in paths])
+            logger.log_image(key, [str(path) for path in paths], caption=[path.stem for path in paths])
+        elif isinstance(logger, TensorBoardLogger):
+            for path in paths:
+                pixels = np.asarray(Image.open(path).convert("RGB"))
+                tag = key if len(paths) == 1 else f"{key}/{path.stem}"
+                logger.experiment.add_image(tag, pixels, step, dataformats="HWC")

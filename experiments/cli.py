@@ -18,6 +18,8 @@ verbs:
   train      train, protect, retrain victims, sum up         confoundergan train data=digits seeds=3
   evaluate   retrain victims on a finished run's files       confoundergan evaluate run=runs/… victim.arch=resnet18
   grid       compute a table of variants, data, victims      confoundergan grid grid=digits jobs=2
+  sweep      try settings: a local grid, or W&B's agent      confoundergan sweep sweep=epsilon logger=wandb
+  dashboard  make or renew the W&B workspace                 confoundergan dashboard project=confoundergan
   report     write report.html of a finished run or grid     confoundergan report run=runs/grids/digits
   validate   check data, networks, disk, logger; no training confoundergan validate data=npz data.path=photos.npz
 
@@ -27,7 +29,7 @@ for owners of photos (each with --help of its own):
   inspect    one photo: before, after, noise, numbers        confoundergan inspect photo.jpg generator=runs/…
   export     the generator as ONNX, for other programs       confoundergan export generator.onnx generator=runs/…
 """
-VERBS = ("train", "evaluate", "validate", "grid", "report", *OWNER_VERBS)
+VERBS = ("train", "evaluate", "validate", "grid", "sweep", "dashboard", "report", *OWNER_VERBS)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,6 +102,14 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
                 from experiments.grid import grid
 
                 return grid(config)
+            elif verb == "sweep":
+                from experiments.sweep import sweep
+
+                return sweep(config)
+            elif verb == "dashboard":
+                from experiments.dashboard import dashboard
+
+                return dashboard(config)
             elif verb == "report":
                 from experiments.report import report
 

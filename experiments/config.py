@@ -42,18 +42,27 @@ class TrainerConfig:
     devices: int = option(1, "devices (processes) on this machine; 0: all there are", ge=0)
     num_nodes: int = option(1, "machines", ge=1)
     strategy: str = option("auto", "auto or ddp")
-    precision: Literal["fp32", "bf16"] = option("fp32", "number format of the networks' arithmetic")
+    precision: Literal["fp32", "bf16", "fp16"] = option(
+        "fp32", "number format of the networks' arithmetic; fp16 needs a GPU, where its gradients are scaled"
+    )
     log_every: int = option(10, "batches between two rows of metrics", ge=1)
     checkpoint_every: int = option(0, "batches between checkpoints within an epoch; 0: at whole epochs alone", ge=0)
     join_minutes: float = option(10.0, "several machines: the longest wait at the start for all processes", gt=0)
+    profiler: Literal["none", "simple", "pytorch"] = option(
+        "none", "where the generator's training spends its time: by hook, or by operation; a file in profile/ says it"
+    )
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
+        found = []
+        if self.precision == "fp16" and self.accelerator in ("cpu", "mps"):
+            found.append(f"trainer.precision: fp16 needs a CUDA GPU, not {self.accelerator}; use bf16 or fp32")
         if self.strategy in ("auto", "ddp", "ddp_find_unused_parameters_true"):
-            return []
+            return found
         return [
+            *found,
             f"trainer.strategy: {self.strategy!r} cannot train three networks that take turns; "
-            "use ddp (or auto) with trainer.devices"
+            "use ddp (or auto) with trainer.devices",
         ]
 
 
@@ -66,13 +75,19 @@ class Config:
     run_dir: str = option("", "folder of the run; empty: a new one under runs/")
     resume: str = option("", "train: folder of a run that stopped; it goes on unchanged")
     any_code: bool = option(False, "resume: go on even though the code or a library has changed since")
-    run: str = option("", "evaluate, report: folder of a finished run (or grid); empty: the newest run")
+    run: str = option("", "evaluate, report, dashboard: folder of a finished run (or grid); empty: the newest run")
     fast_dev_run: bool = option(False, "a few batches of everything, to see that it works; results mean nothing")
-    logger: Literal["csv", "wandb"] = option("csv", "metrics.csv always; wandb too, offline without a key")
+    logger: Literal["csv", "wandb", "tensorboard"] = option(
+        "csv", "metrics.csv always; wandb too (offline without a key), or tensorboard"
+    )
     project: str = option("confoundergan", "W&B project")
+    group: str = option("", "W&B: group of the run; empty: the name of its folder, which all its seeds share")
+    tags: str = option("", "W&B: tags beside those for data, method and bound, joined by commas")
     grid: str = option("", "grid: name (configs/grid) or file of what to compute")
-    jobs: int = option(0, "grid: processes, each with its share of the cores; 0: one a core", ge=0, le=256)
-    dry_run: bool = option(False, "grid: list what is to be computed, and how long it will take")
+    sweep: str = option("", "sweep: name (configs/sweep) or file of what to try")
+    cell: str = option("", "sweep: the one combination that an agent of W&B was given; empty: all")
+    jobs: int = option(0, "grid, sweep: processes, each with its share of the cores; 0: one a core", ge=0, le=256)
+    dry_run: bool = option(False, "grid, sweep: list what is to be computed, and how long it will take")
     store: str = option("runs/store", "grid: folder of finished cells, shared by all grids")
     experiment: str = option("", "named experiment: a file of configs/experiment")
     method: Literal["confoundergan", Method] = option("confoundergan", "protection: ours, or a baseline")
@@ -91,7 +106,15 @@ class Config:
             found.append("run: is read by evaluate, resume by train; give one of them")
         if self.method != OURS and (self.trainer.devices != 1 or self.trainer.num_nodes != 1):
             found.append(f"trainer.devices: method={self.method} runs in one process; leave devices and num_nodes at 1")
+        if wrong := [tag for tag in self.tag_list() if len(tag) > 64]:
+            found.append(f"tags: W&B takes tags of at most 64 characters, and {wrong[0]!r} has {len(wrong[0])}")
+        if self.method != OURS and self.trainer.profiler != "none":
+            found.append(f"trainer.profiler: method={self.method} has no generator whose training it could show")
         return found
+
+    def tag_list(self) -> list[str]:
+        """The tags one by one."""
+        return [tag.strip() for tag in self.tags.split(",") if tag.strip()]
 
 
 @dataclass(frozen=True)
@@ -141,7 +164,7 @@ def options(schema: Any = Config, prefix: str = "") -> dict[str, Option]:
 
 
 def names(group: str) -> list[str]:
-    """Names of the shipped files of a group: ``data`` or ``experiment``."""
+    """Names of the shipped files of a group: ``data``, ``experiment``, ``grid`` or ``sweep``."""
     return sorted(f.name.removesuffix(".yaml") for f in (CONFIGS / group).iterdir() if f.name.endswith(".yaml"))
 
 

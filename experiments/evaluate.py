@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from experiments import results
 from experiments.config import OURS, Config, ConfigError, compose, leaves, options
 from experiments.data import make_data
 from experiments.folder import RunError, describe, is_main, newest, progress_bar, say, versions, write_json
+from experiments.logs import log_end, make_loggers
 from experiments.methods import linf_bound
 from gan.protection import GeneratorFileError, load_generator
 from victims.classifier import check_arch
@@ -212,7 +213,9 @@ def evaluate(arguments: list[str]) -> None:
         target = out / f"seed-{seed}" if len(seeds) > 1 else out
         target.mkdir(exist_ok=True)
         say(f"seed {seed}: victims on {folder / 'protected'}")
+        loggers = make_loggers(replace(config, group=config.group or run.name), target, seed, "evaluate")
         entries.append(evaluate_seed(config, data, folder, target, seed, {}, own_device()))
+        log_end(loggers, target, summed_up(config, data, entries[-1:]))
     finish(config, data, entries, out)
 
 

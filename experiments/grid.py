@@ -4,7 +4,8 @@ A grid is a YAML file in ``configs/grid`` (or any path), with these keys:
 
 * ``about``: what is asked, and what is expected (one paragraph);
 * ``data``: name of a row's data set → the ``key=value`` pairs that differ from the defaults, among them ``data``;
-* ``variants``: name → ``key=value`` pairs of the protection;
+* ``variants``: name → ``key=value`` pairs of the protection; or, in its place,
+  ``parameters``: key → list of values, of which every combination is a variant;
 * ``victims``: name → ``key=value`` pairs below ``victim.``;
 * ``settings``: some of SETTINGS_ALL; where a victim's set is protected in part (``victim.share``, ``class_share``), the
   same victim on the clean remainder alone is added as ``remainder`` (of A) and ``remainder_fast`` (of B);
@@ -53,13 +54,13 @@ from datamodules.base import ImageDataModule
 from datamodules.config import DataError, path_of
 from datamodules.images import ImageSet
 from datamodules.protected import write_atomic
-from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leaves, near
+from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leaves, names, near
 from experiments.data import make_data
 from experiments.evaluate import named_right, settings_of, stored_set
 from experiments.folder import RunError, environment, say, write_json
 from experiments.leaderboard import read_published
 from experiments.methods import cost_of, linf_bound, protect_seed
-from experiments.train import check_classifiers, quieten
+from experiments.train import check_classifiers, check_precision, quieten
 from victims.config import Recipe
 from victims.defences import operations, passes
 from victims.mixture import as_text, mixed, protected_mask, remainder
@@ -125,14 +126,17 @@ def grid(config: Config) -> int:
         DataError: a data set is.
         RunError: a process was killed.
     """
+    return compute_grid(config, read_grid(config.grid), Path(config.grid).stem, "grids")
+
+
+def compute_grid(config: Config, spec: dict[str, Any], name: str, place: str) -> int:
+    """Computes what a grid, or a sweep, asks for, in ``run_dir`` or ``runs/<place>/<name>``; see ``grid``."""
     from experiments.report import asked_of_grid, write  # imports this module
 
     quieten()
-    spec = read_grid(config.grid)
-    name = Path(config.grid).stem
-    folder, store = Path(config.run_dir or f"runs/grids/{name}"), Path(config.store)
+    folder, store = Path(config.run_dir or f"runs/{place}/{name}"), Path(config.store)
     absent: dict[str, str] = {}
-    cells = cells_of(spec, config.grid, absent if config.dry_run else None)
+    cells = cells_of(spec, config.sweep or config.grid, absent if config.dry_run else None)
     known = known_rows(folder, store)
     missing = [cell for cell in cells if "error" in known.get(cell.key, {"error": ""})]
     victims = sum(cell.is_victim for cell in cells)
@@ -174,32 +178,46 @@ def placed(cells: list[Cell], known: dict[str, dict[str, Any]]) -> list[dict[str
     return [known[cell.key] | {"place": place} for cell in cells if cell.key in known for place in cell.places]
 
 
-def read_grid(name: str) -> dict[str, Any]:
-    """A grid's content, by the name of a shipped one or by its path.
+def read_grid(name: str, group: str = "grid") -> dict[str, Any]:
+    """A grid's or a sweep's content, by the name of a shipped one or by its path.
+
+    Args:
+        name: of the file.
+        group: ``grid`` or ``sweep``: the folder of configs that it is looked for in, and the option that named it.
+
+    Returns:
+        The content, with variants in place of parameters.
 
     Raises:
         ConfigError: no such file, or not laid out as this module says.
     """
-    shipped = sorted(f.name.removesuffix(".yaml") for f in (CONFIGS / "grid").iterdir() if f.name.endswith(".yaml"))
+    shipped = names(group)
     if not name:
-        raise ConfigError([f"grid: which one? give grid=<name or file>; shipped: {', '.join(shipped)}"])
-    source = CONFIGS / "grid" / f"{name}.yaml" if name in shipped else Path(name)
+        raise ConfigError([f"{group}: which one? give {group}=<name or file>; shipped: {', '.join(shipped)}"])
+    source = CONFIGS / group / f"{name}.yaml" if name in shipped else Path(name)
     if not source.is_file():
-        raise ConfigError([f"grid: no grid {name!r}{near(name, shipped)}; shipped: {', '.join(shipped)}"])
+        raise ConfigError([f"{group}: no {group} {name!r}{near(name, shipped)}; shipped: {', '.join(shipped)}"])
     try:
         spec: Any = OmegaConf.to_container(OmegaConf.create(source.read_text()), resolve=True)
     except Exception as error:
-        raise ConfigError([f"grid: {name} is no readable YAML ({str(error).splitlines()[0]})"]) from error
+        raise ConfigError([f"{group}: {name} is no readable YAML ({str(error).splitlines()[0]})"]) from error
+    if isinstance(spec, dict) and "parameters" in spec and "variants" not in spec:
+        spec = spec | {"variants": _combinations(spec["parameters"], f"{group}: {name}")}
+        del spec["parameters"]
     if not isinstance(spec, dict) or set(spec) - {"published"} != KEYS:
         found = ", ".join(map(str, spec)) if isinstance(spec, dict) else type(spec).__name__
-        raise ConfigError([f"grid: {name} needs exactly the keys {', '.join(sorted(KEYS))}; found {found}"])
+        raise ConfigError(
+            [f"{group}: {name} needs exactly the keys {', '.join(sorted(KEYS))} (or parameters); found {found}"]
+        )
     faults = [
-        f"grid: {name}: no setting {s!r}; known: {', '.join(SETTINGS_ALL)}" for s in spec["settings"] if s not in PART
+        f"{group}: {name}: no setting {s!r}; known: {', '.join(SETTINGS_ALL)}"
+        for s in spec["settings"]
+        if s not in PART
     ]
     if spec["measured_on"] not in ("test", "rest"):
-        faults.append(f"grid: {name}: measured_on is test or rest, found {spec['measured_on']!r}")
+        faults.append(f"{group}: {name}: measured_on is test or rest, found {spec['measured_on']!r}")
     faults += [
-        f"grid: {name}: {section} is a list of names, each with its options, and not empty"
+        f"{group}: {name}: {section} is a list of names, each with its options, and not empty"
         for section in ("data", "variants", "victims")
         if not isinstance(spec[section], dict) or not spec[section]
     ]
@@ -208,6 +226,17 @@ def read_grid(name: str) -> dict[str, Any]:
     if "published" in spec:
         read_published(spec["published"])
     return spec
+
+
+def _combinations(parameters: Any, where: str) -> dict[str, dict[str, Any]]:
+    """A variant for every combination of the parameters' values, named by them."""
+    if not isinstance(parameters, dict) or not all(isinstance(v, list) and v for v in parameters.values()):
+        raise ConfigError([f"{where}: parameters is a list of keys, each with the list of its values, none empty"])
+    found = {}
+    for values in product(*parameters.values()):
+        pairs = dict(zip(parameters, values, strict=True))
+        found[", ".join(f"{key}={value}" for key, value in pairs.items())] = pairs
+    return found
 
 
 def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = None) -> list[Cell]:
@@ -226,10 +255,9 @@ def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = No
     found: dict[str, Cell] = {}
     on = spec["measured_on"]
     for data_name, variant, victim in product(spec["data"], spec["variants"], spec["victims"]):
-        merged = _pairs(spec["data"][data_name]) | _pairs(spec["variants"][variant]) | _pairs(spec["victims"][victim])
         try:
-            config, _ = compose([f"{key}={value}" for key, value in merged.items()])
-            if faults := check_classifiers(config):
+            config, _ = compose(asked_for(spec, data_name, variant, victim))
+            if faults := check_classifiers(config) + check_precision(config):
                 raise ConfigError(faults)
         except ConfigError as error:
             where = f"grid {name}: {data_name}, {variant}, {victim}"
@@ -249,6 +277,12 @@ def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = No
                 if cell.place not in first.places:
                     first.also.append(cell.place)
     return list(found.values())
+
+
+def asked_for(spec: dict[str, Any], data: str, variant: str, victim: str) -> list[str]:
+    """The ``key=value`` arguments of a combination."""
+    merged = _pairs(spec["data"][data]) | _pairs(spec["variants"][variant]) | _pairs(spec["victims"][victim])
+    return [f"{key}={value}" for key, value in merged.items()]
 
 
 def _pairs(options: Any) -> dict[str, Any]:
@@ -493,7 +527,7 @@ def _made(cell: Cell, key: str, store: Path) -> Path:
         folder.mkdir(exist_ok=True)
         data = _data(cell.config)
         data.seed = seed
-        config = replace(cell.config, victim=replace(cell.config.victim, check_every=0))
+        config = replace(cell.config, logger="csv", victim=replace(cell.config.victim, check_every=0))
         made = protect_seed(config, data, folder, seed)
         write_json(folder / MADE, made.seconds)
     return folder

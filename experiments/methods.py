@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from torch import Tensor
 
 from baselines.keep import Resumable
@@ -20,6 +21,7 @@ from callbacks.export import SETTINGS, Export, describe_part
 from callbacks.retraining import own_device
 from callbacks.seeding import SeedEveryStep
 from callbacks.stopping import StopOnNan, StopOnSignal, WholeCheckpoints
+from callbacks.throughput import Throughput
 from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
 from datamodules.images import ImageSet
@@ -39,6 +41,8 @@ COST = "cost.json"  # what fitting and protecting cost
 STATE = "fit.ckpt"  # of a baseline's fit that is under way
 NETWORKS = (ConvEncoder, PretrainedEncoder, Discriminator, Normalised)  # that ConfounderGAN's images go through
 SAMPLE = 512  # images by which the speed of protecting is measured
+PROFILE = "profile"
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Made:
     Attributes:
         seconds: of ``training`` and ``export``.
         device: of this process.
-        loggers: of the training, still open.
+        loggers: of the seed, still open.
     """
 
     seconds: dict[str, float]
@@ -77,6 +81,7 @@ def linf_bound(config: Config) -> float | None:
 def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
     protection = make_protection(config.method, config.baselines, config.gan.epsilon)
     device, seconds = own_device(), {"training": 0.0, "export": 0.0}
+    loggers = make_loggers(config, folder, seed)
     settings = {
         setting: part
         for setting, part in SETTINGS.items()
@@ -111,7 +116,7 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
         seconds["export"] = time.perf_counter() - clock
         write_speed(folder, protection.protect, data.parts["train"])
         (folder / STATE).unlink(missing_ok=True)
-    return Made(seconds, device)
+    return Made(seconds, device, loggers)
 
 
 def write_cost(folder: Path, seconds: float, images: int, passes: Passes | None) -> None:
@@ -204,7 +209,8 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
     callbacks: list[pl.Callback] = [
         SeedEveryStep(seed),
         StopOnSignal(checkpoints / LAST, options.checkpoint_every),
-        StopOnNan(),
+        StopOnNan(checkpoints / LAST, options.log_every),
+        Throughput(),
         *([watch] if config.victim.check_every else []),
         # at whole epochs alone: under manual optimization Lightning miscounts steps and time (its issues 17958, 21699)
         ModelCheckpoint(
@@ -217,7 +223,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
         num_nodes=options.num_nodes,
         strategy=MeetingDDP(options.join_minutes) if several else "auto",
         plugins=plugins,
-        precision={"fp32": "32-true", "bf16": "bf16-mixed"}[options.precision],  # type: ignore[arg-type]
+        precision=PRECISIONS[options.precision],
         max_epochs=options.max_epochs,
         limit_train_batches=2 if config.fast_dev_run else None,
         callbacks=callbacks,
@@ -225,8 +231,19 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
         log_every_n_steps=options.log_every,
         use_distributed_sampler=False,
         enable_model_summary=is_main(),
+        profiler=make_profiler(options.profiler, folder / PROFILE),
         default_root_dir=folder,
     )
+
+
+def make_profiler(kind: str, folder: Path) -> Profiler | None:
+    """Lightning's profiler of that kind; each stretch of a run that was resumed leaves a file of its own."""
+    if kind == "none":
+        return None
+    stretch = f"{1 + len(list(folder.glob('*.txt')))}-{kind}"
+    if kind == "simple":
+        return SimpleProfiler(folder, stretch)
+    return PyTorchProfiler(folder, stretch, export_to_chrome=False, row_limit=40)  # of three steps, after two others
 
 
 def check_checkpoint(path: Path, data: ImageDataModule) -> None:

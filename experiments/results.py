@@ -130,6 +130,9 @@ def facts(results: dict[str, Any]) -> list[str]:
             f"Protected are {percent(victim['share'])} of the images of {percent(victim['class_share'])} of the "
             "classes; what stays clean teaches a victim without the protected images, too.",
         )
+    if (kind := results["config"]["trainer"].get("profiler", "none")) != "none":  # absent from earlier results
+        place = "profile" if len(seeds) == 1 else "seed-<k>/profile"
+        lines.append(f"Where the generator's training spent its time ({kind} profiler): {place}/*-{kind}*.txt.")
     if results["config"]["fast_dev_run"]:
         lines.insert(0, "fast_dev_run: a few batches of everything; these numbers mean nothing.")
     return lines

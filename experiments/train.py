@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from datamodules.base import ImageDataModule
 from datamodules.batches import EpochBatches
 from experiments.config import Config, ConfigError
@@ -19,7 +21,9 @@ from experiments.methods import cost_of, protect_seed
 from victims.classifier import check_arch
 
 # may differ when a run goes on
-WHERE = ("accelerator", "devices", "num_nodes", "strategy", "log_every", "checkpoint_every", "join_minutes")
+WHERE = (
+    "accelerator", "devices", "num_nodes", "strategy", "log_every", "checkpoint_every", "join_minutes", "profiler",
+)  # fmt: skip
 
 
 def train(config: Config, arguments: list[str]) -> dict[str, Any]:
@@ -42,8 +46,9 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         config = reopen(
             folder,
             arguments,
-            ("resume", "any_code", "logger", "project", *(f"trainer.{key}" for key in WHERE)),
-            f"resume goes on unchanged, but for any_code, logger and trainer.{', trainer.'.join(WHERE)}",
+            ("resume", "any_code", "logger", "project", "group", "tags", *(f"trainer.{key}" for key in WHERE)),
+            "resume goes on unchanged, but for any_code, logger, project, group, tags and "
+            f"trainer.{', trainer.'.join(WHERE)}",
         )
         if not given.any_code:
             check_code(folder)
@@ -55,7 +60,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
             )
     if config.fast_dev_run:
         config = shortened(config)
-    if fault := check_classifiers(config):
+    if fault := check_classifiers(config) + check_precision(config):
         raise ConfigError(fault)
     check_weights(config.victim.resolved())
     store = join(config)
@@ -87,6 +92,13 @@ def check_classifiers(config: Config) -> list[str]:
     if config.gan.generator.second_reader != "none":
         named["gan.generator.second_reader"] = config.gan.generator.second_reader
     return [f"{key}: {fault}" for key, arch in named.items() if (fault := check_arch(arch))]
+
+
+def check_precision(config: Config) -> list[str]:
+    """What this machine lacks for the number format; Lightning would take another one and go on."""
+    if config.trainer.precision != "fp16" or torch.cuda.is_available():
+        return []
+    return ["trainer.precision: fp16 needs a CUDA GPU, and this machine has none; use bf16 or fp32"]
 
 
 def shortened(config: Config) -> Config:

@@ -15,6 +15,7 @@ from datamodules.images import to_float
 from experiments.config import Config
 from experiments.data import make_data, unready
 from experiments.logs import wandb_mode
+from experiments.train import check_precision
 from gan.module import ConfounderGAN
 from victims.classifier import build_classifier
 
@@ -100,6 +101,8 @@ def validate(config: Config) -> int:
     )
     if config.trainer.accelerator == "gpu" and not gpus:
         faults.append("trainer.accelerator: gpu, but this machine has none; use auto or cpu")
+
+    faults += check_precision(config)
 
     print("[5/5] logger", flush=True)
     if config.logger == "wandb":

@@ -206,8 +206,12 @@ class ConfounderGAN(pl.LightningModule):
         ]
         return optimizers, schedules
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
-        """One batch: the steps of D, S and G. ``batch`` is a ``datamodules.base.Batch``."""
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """One batch: the steps of D, S and G. ``batch`` is a ``datamodules.base.Batch``.
+
+        Returns:
+            Every loss by name, the mean over all processes: what callbacks watch without another collective.
+        """
         images, labels, others, rows, share = batch
         optimizers = cast(list[LightningOptimizer], self.optimizers())
         s_opt, g_opt = optimizers[-2:]
@@ -229,12 +233,12 @@ class ConfounderGAN(pl.LightningModule):
                 loss = discriminator_loss(
                     config.gan_loss, self.discriminator(images), self.discriminator(apply_noise(images, fixed))
                 )
-                self.update(optimizers[0], loss * share, config.discriminator.clip)
+                self.update(optimizers[0], loss * share)
             metrics["loss_d"] = loss.detach()
 
         with self.toggled_optimizer(s_opt):
             loss, _ = reading_loss(self.surrogate, seen(fixed, 0), labels)
-            self.update(s_opt, loss * share, config.surrogate.clip)
+            self.update(s_opt, loss * share)
         metrics["loss_s"] = loss.detach()
 
         with self.toggled_optimizer(g_opt):
@@ -246,7 +250,7 @@ class ConfounderGAN(pl.LightningModule):
                 fooled = generator_gan_loss(config.gan_loss, self.discriminator(apply_noise(images, noise)))
                 loss = loss + config.gan_weight * fooled
                 metrics["loss_g_gan"] = fooled.detach()
-            self.update(g_opt, loss * share, config.generator.clip)
+            self.update(g_opt, loss * share)
         metrics |= {"loss_g": loss.detach(), "loss_g_read": read.detach(), "loss_g_norm": size.detach()}
         metrics |= {"loss_g_code": named.detach(), "code_accuracy": (code.argmax(1) == labels).float().mean()}
         right = torch.stack([(z.argmax(1) == labels).float().mean() for z in logits])
@@ -254,19 +258,26 @@ class ConfounderGAN(pl.LightningModule):
 
         for schedule in cast(list[LambdaLR], self.lr_schedulers()):
             schedule.step()
-        self.report(metrics, images, fixed, labels, share)
+        logged = self.report(metrics, images, fixed, labels, share)
+        return {name: value for name, value in logged.items() if name.startswith("loss")}
 
-    def update(self, optimizer: Any, loss: Tensor, clip: float) -> None:
-        """Backward and step of one network, with its gradients clipped to its own bound."""
+    def update(self, optimizer: Any, loss: Tensor) -> None:
+        """Backward and step of one network."""
         optimizer.zero_grad()
         self.manual_backward(loss)
-        if clip:
-            nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], clip)
         optimizer.step()
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clips the network's gradients to its own bound: here, since under fp16 they are scaled before."""
+        turn = [id(own) for own in self.trainer.optimizers].index(id(optimizer))
+        if clip := self.networks()[turn][1].clip:
+            nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], clip)
+
     @torch.no_grad()
-    def report(self, metrics: dict[str, Tensor], images: Tensor, noise: Tensor, labels: Tensor, share: float) -> None:
-        """Logs every loss and the state of the noise, per step and as the epoch's mean, over all processes."""
+    def report(
+        self, metrics: dict[str, Tensor], images: Tensor, noise: Tensor, labels: Tensor, share: float
+    ) -> dict[str, Tensor]:
+        """Logs every loss and the noise's state, per step and as the epoch's mean; returns all processes' means."""
         self.surrogate.eval()  # a reading must not move its batch statistics
         metrics["noise_only_accuracy"] = (self.surrogate(0.5 + noise).argmax(1) == labels).float().mean()
         self.surrogate.train()
@@ -279,6 +290,7 @@ class ConfounderGAN(pl.LightningModule):
         logged = dict(zip(metrics, means, strict=True))
         self.log_dict(logged, on_step=True, on_epoch=True, batch_size=len(images))
         self.log("noise_max", largest, on_step=True, on_epoch=True, reduce_fx="max", batch_size=len(images))
+        return logged
 
     def on_train_start(self) -> None:
         """Starts the clock; time before an interruption is remembered with the checkpoint."""

@@ -12,6 +12,7 @@ from callbacks.diagnostics import NoiseProbe, SwapTest, noise_of
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PictureGrid, plot_curves, save_picture
 from callbacks.retraining import SharedJobs
+from callbacks.stopping import StopOnNan
 from datamodules.augment import step_seed
 from datamodules.images import ImageSet
 
@@ -132,3 +133,18 @@ def test_step_seeds_differ_by_everything() -> None:
     seeds = {step_seed(*key) for key in np.ndindex(3, 4, 5, 2)}
     assert len(seeds) == 120
     assert step_seed(1, 2, 3, 4) == step_seed(1, 2, 3, 4)
+
+
+def test_the_first_step_with_a_loss_that_is_no_number_is_named(tmp_path: Path) -> None:
+    """On a GPU several steps are looked at together."""
+    watch, good, bad = StopOnNan(tmp_path / "last.ckpt", 10), torch.tensor(0.5), torch.tensor(float("-inf"))
+    watch.unseen = [
+        ("epoch 0, batch 0", {"loss_d": good, "loss_g_read": good}),
+        ("epoch 0, batch 1", {"loss_d": good, "loss_g_read": bad}),
+        ("epoch 0, batch 2", {"loss_d": bad, "loss_g_read": bad}),
+    ]
+    with pytest.raises(
+        FloatingPointError, match=r"^loss_g_read \(of the generator\) is -inf in epoch 0, batch 1; there is"
+    ):
+        watch._look()
+    watch._look()  # nothing new

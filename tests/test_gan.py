@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import zipfile
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import CACHE
+from lightning.pytorch.plugins import MixedPrecision
 from PIL import Image
 from torch import nn
 
+from callbacks.seeding import SeedEveryStep
 from datamodules.base import ImageDataModule
 from datamodules.config import DataConfig
 from datamodules.images import ImageSet, to_float
@@ -487,6 +490,25 @@ def test_gradient_clipping_bounds_the_step() -> None:
     end = fit(config).generator.state_dict()
     moved = torch.sqrt(sum((end[k] - start[k]).square().sum() for k in start))
     assert 0 < moved <= 3.1e-6  # three batches
+
+
+class ScalerAlone(MixedPrecision):
+    """fp16's scaler on a CPU, with arithmetic in full precision."""
+
+    def autocast_context_manager(self) -> Any:
+        return nullcontext()
+
+
+def test_under_a_scaler_the_same_gradients_are_clipped() -> None:
+    config = small()
+    for network in (config.gan.generator, config.gan.discriminator, config.gan.surrogate):
+        network.clip, network.optimizer, network.lr, network.beta1 = 0.01, "sgd", 1.0, 0.0
+    scaler = ScalerAlone("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=65536.0))
+    seeding: list[pl.Callback] = [SeedEveryStep(0)]  # dropout
+    scaled = fit(copy.deepcopy(config), callbacks=seeding, plugins=[scaler])
+    plain = fit(config, callbacks=seeding)
+    for name, value in plain.state_dict().items():
+        assert torch.allclose(value.float(), scaled.state_dict()[name].float(), atol=1e-5), name
 
 
 def test_precision_bf16_trains() -> None:

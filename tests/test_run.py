@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 from collections.abc import Callable
 from importlib.resources import files
@@ -18,6 +19,7 @@ from callbacks.stopping import StopOnSignal
 from callbacks.watching import Watch
 from datamodules.protected import ProtectedDataset
 from experiments.cli import main
+from gan import module as module_file
 from gan.module import ConfounderGAN
 from gan.protection import load_generator
 
@@ -258,16 +260,46 @@ def test_a_signal_stops_after_the_batch_and_the_run_goes_on_at_the_next(
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    path, folder, original = tiny(), tmp_path / "run", module_file.reading_loss
+
+    def ruined(surrogate: Any, *rest: Any) -> Any:
+        loss, logits = original(surrogate, *rest)
+        calls.append(loss)  # two a batch, of S and of G
+        return (loss * float("inf") if len(calls) == 2 * 3 + 2 else loss), logits
+
+    calls: list[Any] = []
+    assert small_run(path, tmp_path / "whole", "trainer.max_epochs=3") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(module_file, "reading_loss", ruined)
+        assert small_run(path, folder, "trainer.max_epochs=3") == 2
+    shown = capsys.readouterr().err
+    assert (
+        "loss_g (of the generator) is inf, loss_g_read (of the generator) is inf in epoch 1, batch 1; the last" in shown
+    )
+    assert f"checkpoint is kept: {folder / 'checkpoints' / 'last.ckpt'}; resume= goes on from it" in shown
+    assert "a lower gan.generator.lr or gan.generator.clip" in shown
+    assert all(torch.isfinite(v).all() for v in weights(folder).values())
+    assert run("train", f"resume={folder}") == 0
+    assert_equal(weights(tmp_path / "whole"), weights(folder))
+
+
+def test_a_weight_that_is_no_number_enters_no_checkpoint(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     original = ConfounderGAN.training_step
 
-    def ruined(self: ConfounderGAN, batch: Any, batch_idx: int) -> None:
-        factor = float("nan") if self.current_epoch == 1 else 1.0
-        original(self, batch._replace(images=batch.images * factor), batch_idx)
+    def ruined(self: ConfounderGAN, batch: Any, batch_idx: int) -> Any:
+        losses = original(self, batch, batch_idx)
+        if batch_idx == 1:  # the last step of the epoch: all of its losses are numbers
+            next(self.surrogate.parameters()).data.fill_(float("nan"))
+        return losses
 
     monkeypatch.setattr(ConfounderGAN, "training_step", ruined)
     assert small_run(tiny(), tmp_path / "run") == 2
-    assert "is nan in epoch 1; its last good checkpoint is kept" in capsys.readouterr().err
-    assert all(torch.isfinite(v).all() for v in weights(tmp_path / "run").values())
+    shown = capsys.readouterr().err
+    assert re.search(r"error: surrogate\.\S+: a weight of the surrogate is not finite after epoch 0", shown)
+    assert "there is no checkpoint yet" in shown
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
 
 
 def test_run_folders_that_cannot_be_used(

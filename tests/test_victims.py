@@ -360,3 +360,8 @@ def test_a_network_too_large_for_the_images_says_so() -> None:
         ValueError, match=r"'inception_v3' is too large for 16×16 images \(.*\); choose a smaller network"
     ):
         build_classifier("inception_v3", 3, 3, (16, 16))
+
+
+def test_a_victim_whose_loss_is_no_number_is_no_protection() -> None:
+    with pytest.raises(FloatingPointError, match=r"the victim's loss is nan in its epoch \d; lower victim.lr"):
+        train_victim(blobs(), blobs(30, 1), 3, replace(FAST, lr=1e30, epochs=3), 0)

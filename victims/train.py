@@ -1,5 +1,6 @@
 """Training a victim: what somebody who collected the images does with them."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -91,6 +92,7 @@ def train_victim(
     Raises:
         ValueError: the architecture is unknown or cannot take these images, the defence is unknown, or the device does
             not know the number format.
+        FloatingPointError: the loss is not finite.
         Unavailable: there are no such pretrained weights.
         DataError: they are damaged.
     """
@@ -131,6 +133,10 @@ def train_victim(
         kept_weights: dict[str, Tensor] = {}
         for epoch, loss in enumerate(epochs_of(model, seen, recipe, classes, seed, device), 1):
             epoch_done()
+            if not math.isfinite(loss):  # it would answer at chance, as if the images were protected
+                raise FloatingPointError(
+                    f"the victim's loss is {loss:g} in its epoch {epoch}; lower victim.lr or take another recipe"
+                )
             if not recipe.patience and not measured(epoch, recipe.epochs):
                 continue
             scores = measure(predict(model, test_inputs, device), test.labels, classes)
