@@ -50,8 +50,9 @@ def table(rows: list[Row]) -> str:
     made = [r for r in rows if "victim" not in r["place"]]
     head = ["data", "chance", "variant", "victim", *(TITLES[s] for s in settings)]
     head += ["B named right", "PSNR, dB", "SSIM", "minutes to make"]
-    sizes = any("l0" in r["imperceptibility"]["standard"] for r in made if "error" not in r)  # older rows have none
-    head += ["L∞, /255", "L2", "pixels changed", "passes"] if sizes else []
+    sizes, passes = unlike_bounds(made), any(backward(r) is not None for r in made)
+    head += ["L∞, /255", "L2", "pixels changed"] if sizes else []
+    head += ["passes"] if passes else []
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for data in unique(rows, "data"):
         chance = next(iter(select(rows, data=data)), {}).get("chance")
@@ -70,9 +71,16 @@ def table(rows: list[Row]) -> str:
                 cells += [moments([sum(r["stages"].values()) / 60 for r in protections])]
                 if sizes:
                     cells += [moments([h[norm] for h in hidden if norm in h], scale) for norm, scale in SIZES]
+                if passes:
                     cells += [moments([n for r in protections if (n := backward(r)) is not None])]
                 lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def unlike_bounds(rows: list[Row]) -> bool:
+    """Whether methods of other bounds than L∞ stand among protections: the largest changes are far apart."""
+    largest = [r["imperceptibility"]["standard"]["linf"] for r in rows if "imperceptibility" in r]
+    return bool(largest) and max(largest) > 2 * min(largest)
 
 
 def backward(row: Row) -> float | None:
@@ -96,11 +104,8 @@ def notes(spec: dict[str, Any], rows: list[Row]) -> list[str]:
         "Balanced accuracy in % at the victim's last epoch, mean ± standard deviation over seeds "
         f"{', '.join(map(str, spec['seeds']))}, on {MEASURED_ON[spec['measured_on']]}. Named right: balanced accuracy "
         "of the generator's reading of unseen images. PSNR and SSIM: of the standard set."
-        + (
-            " L∞: its largest change; L2 and pixels changed: means over its images. Passes: backward, an image, to fit."
-            if any("l0" in r.get("imperceptibility", {}).get("standard", {}) for r in done)
-            else ""
-        ),
+        + (" L∞: its largest change; L2 and pixels changed: means over its images." if unlike_bounds(done) else "")
+        + (" Passes: backward, an image, to fit." if any(backward(r) is not None for r in done) else ""),
         "",
         f"{len(done)} cells, {sum(r['seconds'] for r in done) / 3600:.1f} hours of single processes on "
         f"{', '.join(where) or 'nothing yet'}; PyTorch {', '.join(torch) or '–'}."
