@@ -56,7 +56,7 @@ format: setup ## bring the code into shape
 	$(BIN)/ruff format .
 
 test: setup ## the tests that take under 10 minutes on two cores
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 test-all: setup ## all tests, the slow ones too
 	$(BIN)/pytest -m ''

@@ -386,7 +386,7 @@ def test_tables_show_mean_and_spread() -> None:
     made = {
         "place": {"data": "d", "variant": "a", "seed": 0},
         "named": {"balanced_accuracy": 0.9},
-        "imperceptibility": {"standard": {"psnr": 33.0, "ssim": 0.9}},
+        "imperceptibility": {"standard": {"linf": 8 / 255, "psnr": 33.0, "ssim": 0.9}},
         "stages": {"training": 60, "export": 60},
         "chance": 0.5,
     }

@@ -309,7 +309,7 @@ def test_onnx_gives_what_torch_gives(generator: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", ["waves", "tints"])
+@pytest.mark.parametrize("pattern", ["thirds", "tints"])
 def test_onnx_of_the_default_form(tmp_path: Path, pattern: Any) -> None:
     from gan.config import GeneratorConfig
 

@@ -37,7 +37,7 @@ CARD = Card(3, 8.0, asdict(OPTIONS), "tiny", "123", ["cat", "dog"], 10, [16, 16]
 RNG = np.random.default_rng(0)
 
 
-def network(channels: int = 3, pattern: Any = "waves") -> Generator:
+def network(channels: int = 3, pattern: Any = "thirds") -> Generator:
     torch.manual_seed(0)
     options = replace(OPTIONS, pattern=pattern)
     net = build_generator(options, channels, 2, 8 / 255, (16, 16), load=False).eval()
@@ -97,7 +97,7 @@ def decoded(path: Path) -> np.ndarray:
 # the generator on photos of any size
 
 
-@pytest.mark.parametrize("pattern", ["waves", "tints"])
+@pytest.mark.parametrize("pattern", ["waves", "thirds", "tints"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_strips_equal_the_whole_and_what_the_generator_says(pattern: str, channels: int) -> None:
     net = network(channels, pattern)
