@@ -40,7 +40,7 @@ LAST = "last.ckpt"
 COST = "cost.json"  # what fitting and protecting cost
 STATE = "fit.ckpt"  # of a baseline's fit that is under way
 NETWORKS = (ConvEncoder, PretrainedEncoder, Discriminator, Normalised)  # that ConfounderGAN's images go through
-SAMPLE = 512  # images by which the speed of protecting is measured
+SAMPLE, WARM_UP = 128, 8  # images by which the speed of protecting is measured, and before that
 PROFILE = "profile"
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -135,7 +135,7 @@ def write_cost(folder: Path, seconds: float, images: int, passes: Passes | None)
 def write_speed(folder: Path, protect: Callable[[ImageSet], Tensor], images: ImageSet) -> None:
     """Adds to the costs how many images a second are protected, without encoding and writing them."""
     some = images.subset(torch.arange(min(SAMPLE, len(images))))
-    protect(some)  # warms up
+    protect(some.subset(torch.arange(min(WARM_UP, len(some)))))
     clock = time.perf_counter()
     protect(some)
     speed = len(some) / max(1e-9, time.perf_counter() - clock)
