@@ -68,3 +68,19 @@ def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.setenv("CONFOUNDERGAN_RUN_DIR", "")
+
+
+@pytest.fixture(scope="session")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """File of an untrained generator for colour; tests that change it copy it."""
+    from photos import stored_generator  # imports torch
+
+    return stored_generator(tmp_path_factory.mktemp("colour"))
+
+
+@pytest.fixture(scope="session")
+def gray_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for gray."""
+    from photos import stored_generator
+
+    return stored_generator(tmp_path_factory.mktemp("gray"), 1)

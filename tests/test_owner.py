@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from photos import CARD, OPTIONS, RNG, album, content, decoded, lines, network, picture, write
 from PIL import Image
-from test_protect import CARD, OPTIONS, RNG, album, content, decoded, lines, network, picture, write
 
 from datamodules.decode import BadImage
 from datamodules.photo import SMALL, Photo, read_photo
@@ -26,20 +26,6 @@ from gan.protection import save_generator
 
 ROOT = Path(__file__).parents[1]
 pydicom = pytest.importorskip("pydicom")
-
-
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("run") / "generator.safetensors"
-    save_generator(path, network(), CARD)
-    return path
-
-
-@pytest.fixture(scope="module")
-def gray_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("gray") / "generator.safetensors"
-    save_generator(path, network(1), replace(CARD, channels=1))
-    return path
 
 
 def some(folder: Path, count: int) -> None:

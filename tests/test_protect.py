@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,83 +16,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from photos import RNG, album, content, decoded, lines, network, picture, write
 from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from datamodules import photo_folder
 from datamodules.decode import BadImage
 from datamodules.photo import Photo, read_photo, save_photo
-from datamodules.photo_folder import MANIFEST, PARTIAL, PREVIOUS, Entry, entries, lines_of
+from datamodules.photo_folder import MANIFEST, PARTIAL, PREVIOUS, Entry, entries
 from datamodules.photo_tree import PhotoTree, order
 from experiments.cli import main
 from experiments.protector import Protector
-from gan.config import GeneratorConfig
 from gan.native import add_noise, mean_colours, read_codes, steps_of
-from gan.networks import Generator, build_generator
-from gan.protection import Card, TrainedGenerator, save_generator
+from gan.protection import TrainedGenerator
 
 ROOT = Path(__file__).parents[1]
-OPTIONS = GeneratorConfig(encoder="conv", second_reader="none", width=8, levels=2, hidden=16)
-CARD = Card(3, 8.0, asdict(OPTIONS), "tiny", "123", ["cat", "dog"], 10, [16, 16], 0, 1, {"torch": "x"})
-RNG = np.random.default_rng(0)
-
-
-def network(channels: int = 3, pattern: Any = "thirds") -> Generator:
-    torch.manual_seed(0)
-    options = replace(OPTIONS, pattern=pattern)
-    net = build_generator(options, channels, 2, 8 / 255, (16, 16), load=False).eval()
-    if pattern == "tints":
-        means = torch.rand(40, 2 * channels) * 255
-        means[:, 0] = 100 + torch.rand(40)  # one direction varies little, so that colours are levelled out there
-        net.choose_tints(means, torch.arange(40) % 2)
-    return net
-
-
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("run") / "generator.safetensors"
-    save_generator(path, network(), CARD)
-    return path
-
-
-@pytest.fixture(scope="module")
-def gray_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("gray") / "generator.safetensors"
-    save_generator(path, network(1), replace(CARD, channels=1))
-    return path
-
-
-def picture(height: int = 20, width: int = 30, channels: int = 3) -> Image.Image:
-    pixels = RNG.integers(0, 256, (height, width, channels)).astype(np.uint8)
-    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-
-
-def write(path: Path, image: Image.Image, **options: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **options)
-    os.utime(path, ns=(10**18, 10**18 + 12345))
-    return path
-
-
-def album(folder: Path, count: int = 12) -> Path:
-    """Photos in three folders."""
-    for i in range(count):
-        write(folder / ("", "b/", "b/deep/")[i % 3] / f"{i:02d}.png", picture(10 + i, 31 - i))
-    return folder
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def lines(dest: Path) -> dict[str, Any]:
-    return {line.source: line for line in lines_of(dest / MANIFEST)}
-
-
-def decoded(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image).astype(np.int64)
-
 
 # the generator on photos of any size
 
