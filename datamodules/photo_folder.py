@@ -15,7 +15,6 @@ one that was not. Memory does not grow with the number of photos.
 
 import errno
 import hashlib
-import heapq
 import json
 import os
 import shutil
@@ -38,94 +37,38 @@ from datamodules.photo import (
     SMALL,
     SUFFIX,
     Change,
-    Output,
     Photo,
-    Strip,
     pixels_in,
     read_photo,
     save_photo,
     stored_as,
 )
 from datamodules.photo_jpeg import encode_jpeg
-from datamodules.photo_tree import Found, PhotoTree, order
+from datamodules.photo_manifest import (
+    FORMAT,
+    MANIFEST,
+    PARTIAL,
+    PREVIOUS,
+    Entry,
+    Head,
+    Known,
+    Skipped,
+    difference,
+    entries,
+    fold_manifests,
+    lines_of,
+    read_head,
+)
+from datamodules.photo_tree import Found, PhotoTree
 
-FORMAT = 1
-MANIFEST, PARTIAL, PREVIOUS = "manifest.jsonl", "manifest.partial.jsonl", "manifest.previous.jsonl"
 REPORT = "report.html"
 LOCK, UNFINISHED = ".lock", ".unfinished"
 SHARD = ".shard-"  # begins the folder of a shard's own manifests, lock and unfinished files
+BUSY = "dest: another process is writing to {}; wait for it, or give another folder"
 LARGE = 16_000_000  # pixels; of photos above it one at a time is worked on, whatever the number of threads
 LARGEST_FILE = 2 << 30
 TOGETHER, TOGETHER_BYTES = 16, 1 << 20  # photos that a thread takes at a time: so many, or as many as are so large
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-@dataclass(frozen=True)
-class Head:
-    """The manifest's first line: what decides the bytes of a copy.
-
-    Attributes:
-        method: name of the protection.
-        checkpoint: sha256 of the generator's file.
-        epsilon: the bound, in grey levels of 255.
-        seed: of the generator.
-        data: that the generator was trained on.
-        output: ``png``, ``webp`` or ``jpeg``.
-        strip: what is left out of the description of photos.
-        quality: the lowest of JPEG; 0 for the others.
-    """
-
-    method: str
-    checkpoint: str
-    epsilon: float
-    seed: int
-    data: str
-    output: Output
-    strip: Strip
-    quality: int = 0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A photo's line in the manifest.
-
-    Attributes:
-        source: below the owner's folder.
-        path: of its copy, relative to the manifest.
-        source_sha256: of the owner's file.
-        protected_sha256: of the copy.
-        bytes: size of the copy.
-        width: in pixels, upright.
-        height: likewise.
-        bits: 8 or 16 a channel; of DICOM what it stores.
-        linf: largest change of a pixel, in grey levels of 255.
-        psnr: in dB; None where nothing changed.
-        lost: what of the owner's file is not in the copy.
-        quality: of a JPEG; 0 for others, which are without loss.
-        kept: share of the noise that is left in a JPEG; None for others.
-    """
-
-    source: str
-    path: str
-    source_sha256: str
-    protected_sha256: str
-    bytes: int
-    width: int
-    height: int
-    bits: int
-    linf: float
-    psnr: float | None
-    lost: list[str]
-    quality: int = 0
-    kept: float | None = None
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """The manifest's line of what is left out, and why."""
-
-    source: str
-    skipped: str
 
 
 @dataclass
@@ -259,7 +202,7 @@ def write_folder(
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise DataError(f"dest: another process is writing to {dest}; wait for it, or give another folder") from error
+        raise DataError(BUSY.format(dest)) from error
     with lock:
         writer = _Writer(source, dest, head, protect, shard)
         if shard[1] == 1:
@@ -278,14 +221,17 @@ def control_of(dest: Path, shard: tuple[int, int]) -> Path:
 def _check_shards(dest: Path, control: Path) -> None:
     """Refuses to mix calls for shares of a folder with those for all of it, or with other shares."""
     found = sorted(path.name for path in dest.glob(f"{SHARD}*"))
-    whole = [name for name in (MANIFEST, PARTIAL, PREVIOUS) if (dest / name).exists()]
+    # what was known before the folder was shared out (``share``) belongs to all shards
+    known = (MANIFEST, PARTIAL, PREVIOUS) if control == dest else (MANIFEST, PARTIAL)
+    whole = [name for name in known if (dest / name).exists()]
     if control == dest:
         if MANIFEST in whole:  # killed after joining
             for name in found:
                 shutil.rmtree(dest / name)
         elif found:
             raise DataError(
-                f"dest: {dest} is being written in shards ({', '.join(found)}); give shard= for each of them"
+                f"dest: {dest} is being written in shards ({', '.join(found)}); give shard= for each of them, or the "
+                "devices that it was begun with"
             )
         return
     if whole:
@@ -295,6 +241,33 @@ def _check_shards(dest: Path, control: Path) -> None:
         raise DataError(
             f"dest: {dest} holds shards of another number ({other[0]}); finish these, or choose another folder"
         )
+
+
+def share(dest: Path, head: Head) -> None:
+    """Before a folder is shared out among processes: what earlier calls for all of it knew is there for each shard.
+
+    Raises:
+        DataError: another process is at work there, or the folder holds what another generator or other options made.
+    """
+    if not dest.exists():
+        return
+    lock = FileLock(dest / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(BUSY.format(dest)) from error
+    with lock:
+        _check_head(dest, head)
+        if (dest / MANIFEST).exists():  # shards beside it were killed after joining
+            for folder in dest.glob(f"{SHARD}*"):
+                shutil.rmtree(folder)
+        fold_manifests(dest)
+
+
+def _check_head(folder: Path, head: Head) -> None:
+    for name in (PARTIAL, PREVIOUS, MANIFEST):
+        if (folder / name).exists() and (before := read_head(folder / name)) not in (None, head):
+            raise DataError(f"{folder / name}: {difference(head, before)}; choose another folder")
 
 
 def _join(dest: Path, tree: PhotoTree, count: int, report: Callable[[Path, Summary], None]) -> None:
@@ -319,6 +292,7 @@ def _join(dest: Path, tree: PhotoTree, count: int, report: Callable[[Path, Summa
     os.replace(merged, dest / MANIFEST)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+    (dest / PREVIOUS).unlink(missing_ok=True)
 
 
 class _Writer:
@@ -337,13 +311,13 @@ class _Writer:
         progress: Callable[[Summary], None],
         report: Callable[[Path, Summary], None],
     ) -> Summary:
-        for name in (PARTIAL, PREVIOUS, MANIFEST):
-            if (self.control / name).exists() and (before := read_head(self.control / name)) not in (None, self.head):
-                raise DataError(f"{self.control / name}: {_difference(self.head, before)}; choose another folder")
-        _fold_manifests(self.control)
+        for folder in {self.dest, self.control}:
+            _check_head(folder, self.head)
+        fold_manifests(self.control)
         shutil.rmtree(self.control / UNFINISHED, ignore_errors=True)
         (self.control / UNFINISHED).mkdir()
-        known, summary = _Known(self.control / PREVIOUS), Summary(others=tree.others)
+        folders = dict.fromkeys([self.control, self.dest])  # of a shard two, else the same
+        known, summary = [Known(folder / PREVIOUS) for folder in folders], Summary(others=tree.others)
         pool = ThreadPoolExecutor(workers)
         try:
             # line by line: whatever has a line is whole
@@ -369,24 +343,26 @@ class _Writer:
             self.stopped = True  # after an error nobody waits for the rest
             pool.shutdown(cancel_futures=True)
             shutil.rmtree(self.control / UNFINISHED, ignore_errors=True)
-        summary.left = known.left()
+        # what all of a folder's shards know, the first one counts
+        summary.left = sum(one.left() for one in (known if self.shard[0] == 1 else known[:1]))
         self._keep_folder_times(tree)
         report(self.control / PARTIAL, summary)
         os.replace(self.control / PARTIAL, self.control / MANIFEST)
         (self.control / PREVIOUS).unlink(missing_ok=True)
         return summary
 
-    def _groups(self, tree: PhotoTree, known: "_Known") -> Iterator[list[_Item]]:
+    def _groups(self, tree: PhotoTree, known: list[Known]) -> Iterator[list[_Item]]:
         """The walk in pieces: small photos several at a time, since they are read faster so."""
         items: list[_Item] = []
         size = 0
         for number, found in enumerate(tree):
+            before = [one.take(found) for one in known] if found.target else []  # all: the walk is theirs, too
             if number % self.shard[1] != self.shard[0] - 1:
                 continue
             if found.target:
                 with suppress(OSError):  # whoever reads it tells
                     size += (self.source / found.source).stat().st_size
-            items.append(_Item(found, known.take(found) if found.target else None, number))
+            items.append(_Item(found, next(filter(None, before), None), number))
             if len(items) == TOGETHER or size >= TOGETHER_BYTES:
                 yield items
                 items, size = [], 0
@@ -507,112 +483,6 @@ class _Writer:
                     modified = (self.source / folder).stat().st_mtime_ns
                     os.utime(self.dest / folder, ns=(modified, modified))
                 folder = os.path.dirname(folder)
-
-
-class _Known:
-    """What an earlier call wrote, read beside a walk in the same order."""
-
-    def __init__(self, path: Path) -> None:
-        self.lines = entries(path) if path.exists() else iter(())
-        self.next, self.passed = next(self.lines, None), 0
-
-    def take(self, found: Found) -> Entry | None:
-        """The entry of a photo that has the same name for its copy; called in the order of the walk."""
-        while self.next and order(self.next.source) < order(found.source):
-            self._pass()
-        if self.next is None or self.next.source != found.source:
-            return None
-        if self.next.path != found.target:
-            self._pass()
-            return None
-        entry, self.next = self.next, next(self.lines, None)
-        return entry
-
-    def left(self) -> int:
-        """How many entries were not taken; at the end of the walk."""
-        while self.next:
-            self._pass()
-        return self.passed
-
-    def _pass(self) -> None:
-        self.passed, self.next = self.passed + 1, next(self.lines, None)
-
-
-def entries(path: Path) -> Iterator[Entry]:
-    """The photos of a manifest, one after the other; a torn last line, and what is left out, are passed over."""
-    for line in lines_of(path):
-        if isinstance(line, Entry):
-            yield line
-
-
-def lines_of(path: Path) -> Iterator[Entry | Skipped]:
-    """The lines of a manifest after the first; a torn last line is passed over.
-
-    Raises:
-        DataError: a line is damaged.
-    """
-    with path.open(newline="\n") as lines:
-        next(lines, None)
-        for number, line in enumerate(lines, 2):
-            if not line.endswith("\n"):
-                return
-            try:
-                fields = json.loads(line)
-                yield Skipped(**fields) if "skipped" in fields else Entry(**fields)
-            except (ValueError, TypeError) as error:
-                raise DataError(
-                    f"{path}: line {number} is damaged ({error}); delete this file, protect again"
-                ) from error
-
-
-def read_head(path: Path) -> Head | None:
-    """A manifest's first line; None where it was torn while being written.
-
-    Raises:
-        DataError: it is damaged, or of another version.
-    """
-    with path.open(newline="\n") as lines:
-        line = lines.readline()
-    if not line.endswith("\n"):
-        return None
-    try:
-        fields = json.loads(line)
-        if fields.pop("format", None) != FORMAT:
-            raise DataError(f"{path}: made by another version of this program; choose another folder")
-        return Head(**fields)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: no manifest of this program ({error}); choose another folder") from error
-
-
-def _difference(wanted: Head, found: Head | None) -> str:
-    before, now = asdict(found) if found else {}, asdict(wanted)
-    key = next(key for key in now if before.get(key) != now[key])
-    return f"was made with {key} {before.get(key)}, now {now[key]} is asked for"
-
-
-def _fold_manifests(dest: Path) -> None:
-    """Brings what earlier calls knew into one file, ``manifest.previous.jsonl``; a kill meanwhile loses nothing."""
-    previous, partial, final = dest / PREVIOUS, dest / PARTIAL, dest / MANIFEST
-    if final.exists():
-        os.replace(final, previous)
-    if partial.exists() and read_head(partial) is None:  # killed in its first line
-        partial.unlink()
-    if not partial.exists():
-        return
-    if not previous.exists():
-        os.replace(partial, previous)
-        return
-    merged = dest / f"{PREVIOUS}.tmp"
-    with merged.open("w") as file, previous.open() as lines:
-        file.write(lines.readline())
-        last = None
-        # of two lines for a photo the partial one, which is newer, comes first
-        for entry in heapq.merge(entries(partial), entries(previous), key=lambda entry: order(entry.source)):
-            if entry.source != last:
-                file.write(json.dumps(asdict(entry)) + "\n")
-            last = entry.source
-    os.replace(merged, previous)
-    partial.unlink()
 
 
 def verify_folder(

@@ -85,7 +85,7 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
     from experiments.folder import RunError, is_main
     from gan.protection import GeneratorFileError
 
-    if verb != "train" and not is_main():
+    if verb not in ("train", "protect") and not is_main():
         print(f"error: {verb}: runs in one process; start it without torchrun or srun", file=sys.stderr)
         return 2
     try:

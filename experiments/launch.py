@@ -6,11 +6,14 @@ all of them use one run folder; Lightning makes its process group from that stor
 
 import atexit
 import functools
+import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -19,7 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.rendezvous import rendezvous
 
 from callbacks.retraining import LONG
-from experiments.config import Config, ConfigError
+from experiments.config import ConfigError
 from experiments.folder import RunError, under_slurm
 
 STEP = timedelta(minutes=30)  # the longest wait between two exchanges of a training; evaluations may take LONG
@@ -28,27 +31,39 @@ SRUN = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 BY_HAND = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-def processes(config: Config) -> int:
-    """How many processes share a run."""
-    return (config.trainer.devices or torch.cuda.device_count() or 1) * config.trainer.num_nodes
+class Places(Protocol):
+    """Options that say where something runs: ``trainer``'s, or those of ``protect``."""
+
+    devices: int
+    num_nodes: int
+    join_minutes: float
 
 
-def started_by(config: Config) -> ClusterEnvironment | None:
+def processes(options: Places) -> int:
+    """How many processes share the work."""
+    return (options.devices or torch.cuda.device_count() or 1) * options.num_nodes
+
+
+def started_by(options: Places, prefix: str = "trainer.") -> ClusterEnvironment | None:
     """Who started this process and others from outside: torchrun or SLURM; None where Lightning starts the others.
 
+    Args:
+        options: where it runs.
+        prefix: of their names, for messages.
+
     Raises:
-        ConfigError: it does not fit ``trainer.devices`` and ``trainer.num_nodes``, or variables are missing.
+        ConfigError: it does not fit ``devices`` and ``num_nodes``, or variables are missing.
     """
-    options, env = config.trainer, os.environ
+    env = os.environ
     devices = options.devices or torch.cuda.device_count() or 1
-    asked = f"trainer.devices={devices} and trainer.num_nodes={options.num_nodes}"
+    asked = f"{prefix}devices={devices} and {prefix}num_nodes={options.num_nodes}"
     if TorchElasticEnvironment.detect():
         found = (int(env["LOCAL_WORLD_SIZE"]), int(env["WORLD_SIZE"]) // int(env["LOCAL_WORLD_SIZE"]))
         if found != (devices, options.num_nodes):
             raise ConfigError(
                 [
-                    f"trainer.devices: torchrun started {found[0]} processes on each of {found[1]} machines, but "
-                    f"{asked}; give trainer.devices={found[0]} trainer.num_nodes={found[1]}"
+                    f"{prefix}devices: torchrun started {found[0]} processes on each of {found[1]} machines, but "
+                    f"{asked}; give {prefix}devices={found[0]} {prefix}num_nodes={found[1]}"
                 ]
             )
         return TorchElasticEnvironment()
@@ -64,8 +79,8 @@ def started_by(config: Config) -> ClusterEnvironment | None:
         if found != (devices, options.num_nodes):
             raise ConfigError(
                 [
-                    f"trainer.devices: SLURM has --ntasks-per-node={found[0]} --nodes={found[1]}, but {asked}; "
-                    f"give trainer.devices={found[0]} trainer.num_nodes={found[1]}"
+                    f"{prefix}devices: SLURM has --ntasks-per-node={found[0]} --nodes={found[1]}, but {asked}; "
+                    f"give {prefix}devices={found[0]} {prefix}num_nodes={found[1]}"
                 ]
             )
         # the job's script requeues, after a checkpoint at the end of a batch; Lightning would save amid one
@@ -73,24 +88,24 @@ def started_by(config: Config) -> ClusterEnvironment | None:
     if options.num_nodes > 1 and (missing := [name for name in BY_HAND if not env.get(name)]):
         raise ConfigError(
             [
-                f"trainer.num_nodes: is {options.num_nodes}, but {', '.join(missing)} not set; start with torchrun or "
+                f"{prefix}num_nodes: is {options.num_nodes}, but {', '.join(missing)} not set; start with torchrun or "
                 "SLURM (docs/SCALING.md), or set NODE_RANK, MASTER_ADDR and MASTER_PORT on each machine"
             ]
         )
     return None
 
 
-def join(config: Config) -> dist.Store | None:
+def join(options: Places) -> dist.Store | None:
     """The store in which this run's processes have met, if they were started from outside; None if there is one.
 
     Raises:
         ConfigError: of ``started_by``.
         RunError: of ``meet``.
     """
-    environment = started_by(config)
+    environment = started_by(options)
     if environment is None or environment.world_size() == 1:
         return None
-    store = meet(environment, config.trainer.join_minutes)
+    store = meet(environment, options.join_minutes)
     # a restart by torchrun finds the keys of the attempt before
     return dist.PrefixStore(f"confoundergan/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
@@ -109,8 +124,8 @@ def meet(environment: ClusterEnvironment, minutes: float) -> dist.Store:
 def _meet(host: str, port: int, rank: int, world: int, minutes: float) -> dist.Store:
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = host, str(port)
     limit = timedelta(minutes=minutes)
-    late = f"trainer.join_minutes: not all {world} processes have come to {host}:{port} within {minutes:g} minutes"
-    remedy = "see whether the others run and reach this machine, or raise it"
+    late = f"{host}:{port}: not all {world} processes have come here within {minutes:g} minutes"
+    remedy = "see whether the others run and reach this machine, or raise join_minutes"
     try:
         store: dist.Store = next(rendezvous("env://", rank, world, timeout=limit))[0]
         present = dist.PrefixStore("present", store)
@@ -161,8 +176,11 @@ LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken
 
 
 @contextmanager
-def company() -> Iterator[None]:
+def company(remedy: str) -> Iterator[None]:
     """Turns what torch says inside when another process is gone into one line.
+
+    Args:
+        remedy: how to go on.
 
     Raises:
         RunError: another process has ended, or has not answered in time.
@@ -175,6 +193,27 @@ def company() -> Iterator[None]:
             reason = re.sub(r"^\[[^]]*\]\s*", "", str(error).strip().splitlines()[0]).partition(". ")[0]
             raise RunError(
                 "another process of this run has ended or does not answer; its own message stands above, or in its "
-                f"machine's output ({reason}); the run can go on with resume=<its folder>"
+                f"machine's output ({reason}); {remedy}"
             ) from error
         raise
+
+
+def quieten() -> None:
+    """Silences what is known and harmless; each line says what and why."""
+    # advertising of other products at every start
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+    # Lightning calls a function of torch that torch has renamed
+    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
+    # batches are prepared from memory in the main process by choice
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    # the data module itself starts an interrupted epoch where it was left
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
+    # resuming a run: the folder is meant to hold its checkpoints
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+    # a frozen encoder stays in evaluation mode by choice
+    warnings.filterwarnings("ignore", ".*module.s. in eval mode at the start of training.*")
+    # fewer batches than log_every: the epoch's means are there all the same
+    warnings.filterwarnings("ignore", ".*The number of training batches.*is smaller than the logging interval.*")
+    os.environ.setdefault("WANDB_SILENT", "true")

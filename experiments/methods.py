@@ -196,7 +196,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
     """Lightning's Trainer with our callbacks and loggers."""
     options = config.trainer
     several = options.devices != 1 or options.num_nodes > 1 or "ddp" in options.strategy
-    environment = started_by(config)
+    environment = started_by(options)
     plugins: list[Any] = [WholeCheckpoints(), *([environment] if environment else [])]
     checkpoints = folder / "checkpoints"
     watch = Watch(

@@ -21,7 +21,11 @@ class ProtectConfig:
         "none", "leave out where photos were taken, or EXIF and XMP altogether"
     )
     workers: int = option(0, "threads; 0: one a core", ge=0, le=256)
-    shard: str = option("", "i/n: the i-th of n equal shares, for n calls side by side (machines, devices)")
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("auto", "kind of device that reads the photos' classes")
+    devices: int = option(1, "devices (processes) on this machine, which share the photos; 0: all there are", ge=0)
+    num_nodes: int = option(1, "machines that share the photos, started by torchrun or SLURM", ge=1)
+    join_minutes: float = option(10.0, "several machines: the longest wait at the start for all processes", gt=0)
+    shard: str = option("", "i/n: the i-th of n equal shares, for n calls that know nothing of each other")
     dry_run: bool = option(False, "list what would become of each file; writes nothing")
     fit: bool = option(False, "train a generator on these very photos first (long); resumable")
     clusters: int = option(10, "fit without class folders: groups of like photos that stand in", ge=2, le=1000)
@@ -35,6 +39,14 @@ class ProtectConfig:
             found.append(f"shard: expected i/n with 1 ≤ i ≤ n, such as 2/4, found {self.shard!r}")
         if self.shard and self.fit:
             found.append("shard: contradicts fit=true, which trains in one place; fit first, then give generator=")
+        if self.devices != 1 or self.num_nodes != 1:
+            if self.fit:
+                found.append(
+                    "devices: contradicts fit=true, whose training takes options='trainer.devices=…'; fit first, then "
+                    "give generator="
+                )
+            if self.shard:
+                found.append("shard: contradicts devices and num_nodes, which share the photos out; leave one out")
         if self.fit and self.generator:
             found.append("generator: contradicts fit=true, which trains one; leave one of them out")
         if not self.fit and (self.run or self.options):

@@ -20,7 +20,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from callbacks.imperceptibility import SSIM_WINDOW
 from datamodules.photo import Photo, read_photo
-from datamodules.photo_folder import Entry, Skipped, Summary, lines_of
+from datamodules.photo_folder import Summary
+from datamodules.photo_manifest import Entry, Skipped, lines_of
 from gan.protection import Card
 
 WORST, LISTED, CROP, BIN = 10, 500, 128, 0.5

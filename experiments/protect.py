@@ -8,28 +8,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from callbacks.pictures import save_picture
 from datamodules.config import DataError, path_of
-from datamodules.photo_folder import (
-    MANIFEST,
-    REPORT,
-    Skipped,
-    Summary,
-    check_places,
-    control_of,
-    entries,
-    lines_of,
-    planned,
-    read_head,
-    verify_folder,
-)
-from experiments.folder import say
+from datamodules.photo_folder import REPORT, Summary, check_places, control_of, planned, share, verify_folder
+from datamodules.photo_manifest import MANIFEST, Skipped, entries, lines_of, read_head
+from experiments.folder import is_main, say
+from experiments.launch import processes
 from experiments.owner_config import ExportConfig, InspectConfig, ProtectConfig, VerifyConfig
+from experiments.predict import predict, threads
 from experiments.protector import Protector, amplified
 
 SHOWN = 20
 
 
 def protect(config: ProtectConfig) -> int:
-    """Protects a folder; 0 when every photo has its copy, 1 when something was left out.
+    """Protects a folder; 0 when every photo has its copy, 1 when something was left out (the first process says it).
 
     Raises:
         DataError, RunError, ConfigError, GeneratorFileError, OSError: as their messages say.
@@ -44,31 +35,46 @@ def protect(config: ProtectConfig) -> int:
         run = config.run or f"runs/fit-{dest.resolve().name}"
         config = replace(config, generator=str(fit(source, path_of(run), config.clusters, config.options.split())))
     protector = _load(config.generator)
-    tree = planned(source, dest, protector.head(config.format, config.strip, config.quality))
+    head = protector.head(config.format, config.strip, config.quality)
+    tree = planned(source, dest, head)
     if config.dry_run:
+        if not is_main():
+            return 0
         left_out = photos = 0
         for found in tree:
             say(_plain(f"{found.source} -> {found.target or 'left out: ' + found.reason}"))
             left_out, photos = left_out + (not found.target), photos + bool(found.target)
         say(f"{photos} photos would be protected, {left_out} left out by their names; nothing was written")
         return int(left_out > 0)
-    shard = config.shares()
-    assert shard  # its faults were found before
     started = time.perf_counter()
+    given = config.shares()
+    assert given  # its faults were found before
+    count = given[1] * processes(config)
     with _bar("{task.fields[rate]:.1f}/s", TimeRemainingColumn(), "skipped {task.fields[skipped]}") as bar:
-        total = -(-sum(1 for _ in tree) // shard[1])
-        task = bar.add_task("protecting", total=total, rate=0.0, skipped=0)
+        total = -(-sum(1 for _ in tree) // count)
+        name = "protecting" if count == 1 else f"protecting, 1 of {count} shares"
+        task = bar.add_task(name, total=total, rate=0.0, skipped=0)
 
         def progress(summary: Summary) -> None:
             done = summary.protected + summary.skipped
             bar.update(task, completed=done, rate=done / (time.perf_counter() - started), skipped=summary.skipped)
 
-        summary = protector.protect_folder(
-            source, dest, config.format, config.strip, config.workers, progress, config.quality, shard
-        )
+        def begin() -> None:
+            if processes(config) > 1:
+                share(dest, head)
+
+        def work(dealt: tuple[int, int]) -> Summary:
+            return protector.protect_folder(
+                source, dest, config.format, config.strip, threads(config), progress, config.quality,
+                given if config.shard else dealt,
+            )  # fmt: skip
+
+        summary = predict(config, protector.generator, begin, work)
+    if not is_main():
+        return 0
     shown, manifest = 0, dest / MANIFEST
     if not manifest.exists():
-        manifest = control_of(dest, shard) / MANIFEST
+        manifest = control_of(dest, given) / MANIFEST
     for line in lines_of(manifest) if summary.skipped else ():
         if isinstance(line, Skipped) and shown < SHOWN:
             say(_plain(f"left out: {line.source}: {line.skipped}"))
@@ -164,7 +170,7 @@ def _bar(*columns: object) -> Progress:
         BarColumn(),
         "{task.completed}/{task.total}",
         *columns,  # type: ignore[arg-type]
-        disable=bool(os.environ.get("CONFOUNDERGAN_QUIET")),
+        disable=not is_main() or bool(os.environ.get("CONFOUNDERGAN_QUIET")),
     )
 
 

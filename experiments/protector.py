@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from datamodules.config import DataError, path_of
 from datamodules.decode import BadImage
 from datamodules.photo import Change, Output, Photo, Strip, photo_of, read_photo
-from datamodules.photo_folder import REPORT, Head, Summary, write_folder
+from datamodules.photo_folder import REPORT, Summary, write_folder
+from datamodules.photo_manifest import Head
 from datamodules.protected import write_atomic
 from experiments.folder import RunError, newest
 from experiments.owner_report import page

@@ -1,8 +1,5 @@
 """The verb ``train``: one run a seed — protect, measure, retrain victims, sum up."""
 
-import logging
-import os
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from experiments.config import Config, ConfigError
 from experiments.data import make_data
 from experiments.evaluate import check_weights, evaluate_seed, finish, reopen, summed_up
 from experiments.folder import check_code, choose, describe, existing, is_main, say
-from experiments.launch import company, join, processes
+from experiments.launch import company, join, processes, quieten
 from experiments.logs import log_end
 from experiments.methods import cost_of, protect_seed
 from victims.classifier import check_arch
@@ -52,22 +49,22 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         )
         if not given.any_code:
             check_code(folder)
-        if processes(before) != processes(config):
+        if processes(before.trainer) != processes(config.trainer):
             say(
-                f"resume: {processes(config)} instead of {processes(before)} processes. The order of images, the "
-                "optimizers, schedules and counters go on exactly; what each process draws (crops, dropout) and the "
-                "order of sums do not, so the weights will not be those of an undisturbed run to the bit"
+                f"resume: {processes(config.trainer)} instead of {processes(before.trainer)} processes. The order of "
+                "images, the optimizers, schedules and counters go on exactly; what each process draws (crops, "
+                "dropout) and the order of sums do not, so the weights are not those of an undisturbed run to the bit"
             )
     if config.fast_dev_run:
         config = shortened(config)
     if fault := check_classifiers(config) + check_precision(config):
         raise ConfigError(fault)
     check_weights(config.victim.resolved())
-    store = join(config)
+    store = join(config.trainer)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
     # raises what is wrong with sharing a batch
-    EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed, world=processes(config))
-    with company():
+    EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed, world=processes(config.trainer))
+    with company("the run can go on with resume=<its folder>"):
         folder = choose(config, store)
         if is_main():
             describe(folder, replace(config, resume="", any_code=False, run_dir=str(folder)))
@@ -123,24 +120,3 @@ def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -
     if is_main():
         log_end(made.loggers, folder, summed_up(config, data, [entry]))
     return entry
-
-
-def quieten() -> None:
-    """Silences what is known and harmless; each line says what and why."""
-    # advertising of other products at every start
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip:" not in record.getMessage()
-    )
-    # Lightning calls a function of torch that torch has renamed
-    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
-    # batches are prepared from memory in the main process by choice
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    # the data module itself starts an interrupted epoch where it was left
-    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
-    # resuming a run: the folder is meant to hold its checkpoints
-    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
-    # a frozen encoder stays in evaluation mode by choice
-    warnings.filterwarnings("ignore", ".*module.s. in eval mode at the start of training.*")
-    # fewer batches than log_every: the epoch's means are there all the same
-    warnings.filterwarnings("ignore", ".*The number of training batches.*is smaller than the logging interval.*")
-    os.environ.setdefault("WANDB_SILENT", "true")

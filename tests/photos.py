@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.photo_folder import MANIFEST, lines_of
+from datamodules.photo_manifest import MANIFEST, lines_of
 from gan.config import GeneratorConfig
 from gan.networks import Generator, build_generator
 from gan.protection import Card, save_generator

@@ -15,8 +15,8 @@ from PIL import Image
 
 from datamodules.decode import BadImage
 from datamodules.photo import SMALL, Photo, read_photo
-from datamodules.photo_folder import MANIFEST
 from datamodules.photo_jpeg import encode_jpeg
+from datamodules.photo_manifest import MANIFEST
 from experiments import fit as fitting
 from experiments.cli import main
 from experiments.protector import Protector
@@ -421,6 +421,44 @@ def test_shards_make_the_folder_that_one_call_makes(
     assert "is finished; leave shard out" in capsys.readouterr().err
     assert main(places) == 1
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_devices_share_a_folder_through_lightnings_predict(generator: Path, tmp_path: Path) -> None:
+    album(tmp_path / "in", 9)
+    (tmp_path / "in" / "empty.png").write_bytes(b"")
+    Protector.load(generator).protect_folder(tmp_path / "in", tmp_path / "whole")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "experiments", "protect", tmp_path / "in", out, f"generator={generator}"]
+
+    def call(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*map(str, command), *options], check=False, capture_output=True, text=True)
+
+    first = call("devices=2", "accelerator=cpu")
+    assert first.returncode == 1, first.stderr  # one photo is empty
+    assert first.stdout.count("9 photos protected (0 of them before), 1 left out") == 1
+    assert content(out) == content(tmp_path / "whole")
+    (out / "00.png").unlink()
+    again = call("devices=2", "accelerator=cpu")  # a finished folder is verified, and what is missing made
+    assert "9 photos protected (8 of them before), 1 left out" in again.stdout, again.stderr
+    assert content(out) == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["devices=2", "fit=true"], "contradicts fit=true"),
+        (["devices=2", "shard=1/2"], "contradicts devices"),
+        (["num_nodes=2"], "num_nodes: is 2, but NODE_RANK, MASTER_ADDR, MASTER_PORT not set"),
+    ],
+)
+def test_devices_that_cannot_share(
+    options: list[str], message: str, generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    album(tmp_path / "in", 1)
+    where = [] if "fit=true" in options else [f"generator={generator}"]
+    assert main(["protect", str(tmp_path / "in"), str(tmp_path / "out"), *where, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 # long ones

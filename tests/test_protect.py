@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from datamodules import photo_folder
 from datamodules.decode import BadImage
 from datamodules.photo import Photo, read_photo, save_photo
-from datamodules.photo_folder import MANIFEST, PARTIAL, PREVIOUS, Entry, entries
+from datamodules.photo_manifest import MANIFEST, PARTIAL, PREVIOUS, Entry, entries
 from datamodules.photo_tree import PhotoTree, order
 from experiments.cli import main
 from experiments.protector import Protector

@@ -28,8 +28,8 @@ from datamodules.images import to_float
 from experiments.config import Config, compose
 from experiments.data import make_data
 from experiments.folder import environment
+from experiments.launch import quieten
 from experiments.methods import make_trainer
-from experiments.train import quieten
 from gan.batchnorm import join_batch_norm
 from gan.module import ConfounderGAN
 from gan.networks import Generator

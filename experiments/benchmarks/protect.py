@@ -27,7 +27,8 @@ import torch
 from PIL import Image
 
 from datamodules.photo import Output, Photo, read_photo, save_photo, stored_as
-from datamodules.photo_folder import MANIFEST, Summary
+from datamodules.photo_folder import Summary
+from datamodules.photo_manifest import MANIFEST
 from datamodules.tree import Tree
 from experiments.folder import environment, versions, write_json
 from experiments.owner_report import page

@@ -31,7 +31,7 @@ from experiments.benchmarks.loop import bare, with_lightning
 from experiments.config import Config, compose, leaves
 from experiments.data import make_data
 from experiments.folder import environment, write_json
-from experiments.train import quieten
+from experiments.launch import quieten
 from gan.module import ConfounderGAN
 from gan.objectives import apply_noise, discriminator_loss, reading_loss, views
 

@@ -1,0 +1,193 @@
+"""The manifest of a folder of protected photos: its lines, and what earlier calls knew.
+
+The first line is about the folder (Head), then there is one line a photo: its copy (Entry), or why it is left out
+(Skipped), in the order of the walk.
+"""
+
+import heapq
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from datamodules.config import DataError
+from datamodules.photo import Output, Strip
+from datamodules.photo_tree import Found, order
+
+FORMAT = 1
+MANIFEST, PARTIAL, PREVIOUS = "manifest.jsonl", "manifest.partial.jsonl", "manifest.previous.jsonl"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The manifest's first line: what decides the bytes of a copy.
+
+    Attributes:
+        method: name of the protection.
+        checkpoint: sha256 of the generator's file.
+        epsilon: the bound, in grey levels of 255.
+        seed: of the generator.
+        data: that the generator was trained on.
+        output: ``png``, ``webp`` or ``jpeg``.
+        strip: what is left out of the description of photos.
+        quality: the lowest of JPEG; 0 for the others.
+    """
+
+    method: str
+    checkpoint: str
+    epsilon: float
+    seed: int
+    data: str
+    output: Output
+    strip: Strip
+    quality: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photo's line in the manifest.
+
+    Attributes:
+        source: below the owner's folder.
+        path: of its copy, relative to the manifest.
+        source_sha256: of the owner's file.
+        protected_sha256: of the copy.
+        bytes: size of the copy.
+        width: in pixels, upright.
+        height: likewise.
+        bits: 8 or 16 a channel; of DICOM what it stores.
+        linf: largest change of a pixel, in grey levels of 255.
+        psnr: in dB; None where nothing changed.
+        lost: what of the owner's file is not in the copy.
+        quality: of a JPEG; 0 for others, which are without loss.
+        kept: share of the noise that is left in a JPEG; None for others.
+    """
+
+    source: str
+    path: str
+    source_sha256: str
+    protected_sha256: str
+    bytes: int
+    width: int
+    height: int
+    bits: int
+    linf: float
+    psnr: float | None
+    lost: list[str]
+    quality: int = 0
+    kept: float | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The manifest's line of what is left out, and why."""
+
+    source: str
+    skipped: str
+
+
+class Known:
+    """What an earlier call wrote, read beside a walk in the same order."""
+
+    def __init__(self, path: Path) -> None:
+        self.lines = entries(path) if path.exists() else iter(())
+        self.next, self.passed = next(self.lines, None), 0
+
+    def take(self, found: Found) -> Entry | None:
+        """The entry of a photo that has the same name for its copy; called in the order of the walk."""
+        while self.next and order(self.next.source) < order(found.source):
+            self._pass()
+        if self.next is None or self.next.source != found.source:
+            return None
+        if self.next.path != found.target:
+            self._pass()
+            return None
+        entry, self.next = self.next, next(self.lines, None)
+        return entry
+
+    def left(self) -> int:
+        """How many entries were not taken; at the end of the walk."""
+        while self.next:
+            self._pass()
+        return self.passed
+
+    def _pass(self) -> None:
+        self.passed, self.next = self.passed + 1, next(self.lines, None)
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """The photos of a manifest, one after the other; a torn last line, and what is left out, are passed over."""
+    for line in lines_of(path):
+        if isinstance(line, Entry):
+            yield line
+
+
+def lines_of(path: Path) -> Iterator[Entry | Skipped]:
+    """The lines of a manifest after the first; a torn last line is passed over.
+
+    Raises:
+        DataError: a line is damaged.
+    """
+    with path.open(newline="\n") as lines:
+        next(lines, None)
+        for number, line in enumerate(lines, 2):
+            if not line.endswith("\n"):
+                return
+            try:
+                fields = json.loads(line)
+                yield Skipped(**fields) if "skipped" in fields else Entry(**fields)
+            except (ValueError, TypeError) as error:
+                raise DataError(
+                    f"{path}: line {number} is damaged ({error}); delete this file, protect again"
+                ) from error
+
+
+def read_head(path: Path) -> Head | None:
+    """A manifest's first line; None where it was torn while being written.
+
+    Raises:
+        DataError: it is damaged, or of another version.
+    """
+    with path.open(newline="\n") as lines:
+        line = lines.readline()
+    if not line.endswith("\n"):
+        return None
+    try:
+        fields = json.loads(line)
+        if fields.pop("format", None) != FORMAT:
+            raise DataError(f"{path}: made by another version of this program; choose another folder")
+        return Head(**fields)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no manifest of this program ({error}); choose another folder") from error
+
+
+def difference(wanted: Head, found: Head | None) -> str:
+    before, now = asdict(found) if found else {}, asdict(wanted)
+    key = next(key for key in now if before.get(key) != now[key])
+    return f"was made with {key} {before.get(key)}, now {now[key]} is asked for"
+
+
+def fold_manifests(dest: Path) -> None:
+    """Brings what earlier calls knew into one file, ``manifest.previous.jsonl``; a kill meanwhile loses nothing."""
+    previous, partial, final = dest / PREVIOUS, dest / PARTIAL, dest / MANIFEST
+    if final.exists():
+        os.replace(final, previous)
+    if partial.exists() and read_head(partial) is None:  # killed in its first line
+        partial.unlink()
+    if not partial.exists():
+        return
+    if not previous.exists():
+        os.replace(partial, previous)
+        return
+    merged = dest / f"{PREVIOUS}.tmp"
+    with merged.open("w") as file, previous.open() as lines:
+        file.write(lines.readline())
+        last = None
+        # of two lines for a photo the partial one, which is newer, comes first
+        for entry in heapq.merge(entries(partial), entries(previous), key=lambda entry: order(entry.source)):
+            if entry.source != last:
+                file.write(json.dumps(asdict(entry)) + "\n")
+            last = entry.source
+    os.replace(merged, previous)
+    partial.unlink()
