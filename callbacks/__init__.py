@@ -2,6 +2,6 @@
 
 Callbacks of the Trainer: ``seeding`` (random numbers that a resumed run repeats), ``stopping`` (Ctrl-C, SIGTERM),
 ``throughput`` (images a second), ``watching`` (pictures and briefly trained victims while the generator learns).
-Evaluators, small classes with a ``run``: ``export``, ``imperceptibility``, ``diagnostics``, ``retraining`` and
-``pictures``.
+Evaluators, small classes with a ``run``: ``export``, ``imperceptibility``, ``diagnostics``, ``detection``,
+``retraining`` and ``pictures``.
 """

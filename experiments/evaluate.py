@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from callbacks.detection import SIMPLE, Detection
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
 from callbacks.export import SETTINGS, describe_part, read_named
 from callbacks.imperceptibility import Imperceptibility
@@ -104,6 +105,11 @@ def evaluate_seed(
                 NoiseProbe(probe).run, noise["standard"], noise.get("fast"), classes, seed, device
             )
             costs[f"probe_{probe}"] = len(noise["standard"]) / 2  # smaller networks, fewer epochs
+        for setting in stored:
+            for probe in SIMPLE:
+                name = f"detection_{setting}_{probe.replace(' ', '_')}"
+                jobs[name] = partial(Detection(probe).run, clean[setting], stored[setting], classes, seed, device)
+                costs[name] = len(stored[setting]) / 4  # four times a tiny network
         done = SharedJobs(out / "victims").run(jobs, costs)
 
     entry: dict[str, Any] = {"seed": seed}
@@ -116,6 +122,10 @@ def evaluate_seed(
         "noise_only": {probe: done[f"probe_{probe}"] for probe in PROBES},
         "swap": {setting: done[setting]["swap"] for setting in stored},
         "named": named_right(run, data),
+        "detection": {
+            setting: {probe: done[f"detection_{setting}_{probe.replace(' ', '_')}"] for probe in SIMPLE}
+            for setting in stored
+        },
     }
     entry["seconds"] = seconds | {"total": before + time.perf_counter() - clock}
     if is_main():

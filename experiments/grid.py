@@ -45,6 +45,7 @@ from omegaconf import OmegaConf
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from baselines.registry import make_protection
+from callbacks.detection import SIMPLE, Detection
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
 from callbacks.export import SETTINGS, read_named
 from callbacks.imperceptibility import Imperceptibility
@@ -553,6 +554,13 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
         "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},
         "named": named_right(folder, data),
         "noise_only": probes,
+        "detection": {
+            setting: {
+                name: Detection(name).run(clean[setting], stored[setting], data.classes, seed, own_device())
+                for name in SIMPLE
+            }
+            for setting in stored
+        },
         "chance": 1 / data.classes,
     }
 

@@ -211,6 +211,8 @@ def outcome(folder: Path, found: dict[str, Any]) -> Outcome:
     numbers |= {f"imperceptibility/{k}": v for k, v in entry["imperceptibility"].items() if not isinstance(v, dict)}
     for probe, scores in entry["diagnostics"]["noise_only"].items():
         numbers |= {f"noise_only/{probe}/{setting}": value for setting, value in scores.items()}
+    for setting, probes in entry["diagnostics"].get("detection", {}).items():
+        numbers |= {f"detection/{setting}/{probe}": scores["images"] for probe, scores in probes.items()}
     numbers |= {f"swap/{setting}": value for setting, value in entry["diagnostics"]["swap"].items()}
     numbers |= {f"seconds/{stage}": value for stage, value in entry["seconds"].items()}
     processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -156,6 +156,7 @@ def asked_of_run(folder: Path, results: dict[str, Any]) -> Asked:
                 },
                 "named": diagnostics.get("named"),
                 "noise_only": diagnostics["noise_only"],
+                "detection": diagnostics.get("detection", {}),
                 "seconds": sum(stages.values()),
                 **shared,
             }
@@ -354,7 +355,7 @@ def _pictures(asked: Asked) -> Iterator[Block]:
 def protections(asked: Asked) -> Table:
     """A line for each data set, variant and setting: what the noise looks like, and what can be read from it."""
     head = ["data", "variant", "setting", "ε", "largest change", "L2", "PSNR, dB", "worst PSNR, dB", "SSIM"]
-    head += ["linear probe", "conv probe", "B named right", "swap"]
+    head += ["linear probe", "conv probe", "B named right", "swap", "found (AUROC)", "stands out"]
     rows = []
     made = [r for r in asked.rows if "victim" not in r["place"]]
     for data in asked.spec["data"]:
@@ -373,6 +374,8 @@ def protections(asked: Asked) -> Table:
                 victims = select(
                     [r for r in asked.rows if "victim" in r["place"]], data=data, variant=variant, setting=setting
                 )
+                seen = [d[setting] for r in own if setting in (d := r.get("detection", {}))]  # absent from older rows
+                best = [max(d.values(), key=lambda found: found["images"]) for d in seen]
                 bounds = sorted({r["epsilon"] for r in own if r.get("epsilon") is not None})
                 rows.append(
                     [
@@ -382,6 +385,10 @@ def protections(asked: Asked) -> Table:
                         *(f"{min(h['psnr_min'] for h in hidden):.1f}", f"{mean(ssim):.3f}" if ssim else "–"),
                         *map(percent, read),
                         *(percent(named), percent([r["swap"] for r in victims if r.get("swap") is not None])),
+                        f"{mean(d['images'] for d in best):.2f}" if best else "–",
+                        " → ".join(percent([d[f"set_{kind}"] for d in best]) for kind in ("clean", "protected"))
+                        if best
+                        else "–",
                     ]
                 )
     return Table("Noise on the stored files", head, rows)

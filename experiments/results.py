@@ -118,6 +118,19 @@ def facts(results: dict[str, Any]) -> list[str]:
         "Victim answers the noise's label when it sits on another image: "
         + ", ".join(f"{setting} {percent(value)}" for setting, value in diagnostics["swap"].items())
         + ".",
+        *(
+            [
+                "Protected images are told from clean ones, in a set that has half of each, by "
+                + ", ".join(
+                    f"{probe} ({setting}) with AUROC {scores['images']:.2f}"
+                    for setting, probes in diagnostics["detection"].items()
+                    for probe, scores in probes.items()
+                )
+                + "; 0.50 would be guessing."
+            ]
+            if diagnostics.get("detection")
+            else []
+        ),
         f"Seconds: {', '.join(f'{stage} {value:.0f}' for stage, value in average['seconds'].items())}.",
     ]
     defence = results["config"]["victim"].get("defence", "none")  # absent from results of before there were defences

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from callbacks.detection import Detection
 from callbacks.diagnostics import NoiseProbe, SwapTest, noise_of
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PictureGrid, plot_curves, save_picture
@@ -72,6 +73,19 @@ def test_probes_read_a_label_that_is_there_and_none_that_is_not(probe: str) -> N
     nothing = NoiseProbe(probe).run(noise_of(clean, clean), None, 3, 0, CPU)
     assert nothing["standard"] == pytest.approx(1 / 3, abs=0.05)
     assert nothing["fast"] is None
+
+
+def test_simple_networks_find_what_is_protected_and_nothing_in_clean_images() -> None:
+    clean, stored = coded(40, count=600)
+    found = Detection("linear").run(clean, stored, 3, 0, CPU)
+    assert found["set_protected"] == 1
+    assert found["set_clean"] == pytest.approx(1 / 3, abs=0.15)
+    assert found["images"] > 0.8
+    assert found["found"] > 0.3
+    nothing = Detection("two layers").run(clean, clean, 3, 0, CPU)
+    assert nothing["images"] == pytest.approx(0.5, abs=0.08)
+    assert nothing["set_protected"] == nothing["set_clean"]
+    assert nothing["found"] < 0.15
 
 
 class Column(torch.nn.Module):

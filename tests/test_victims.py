@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
@@ -141,7 +142,7 @@ def test_a_recipe_that_uses_no_new_option_is_hashed_as_it_was_before_there_were_
     }  # fmt: skip
     for change in (
         {"defence": "gray"}, {"start": "probe"}, {"milestones": ()}, {"smoothing": 0.1}, {"patience": 1}, {"size": 8},
-        {"share": 0.5}, {"class_share": 0.5}, {"precision": "bf16"}, {"weights": "w.pth"},
+        {"share": 0.5}, {"class_share": 0.5}, {"precision": "bf16"}, {"weights": "w.pth"}, {"compile": True},
     ):  # fmt: skip
         assert replace(RECIPES["quick"], **change).decisive() == RECIPES["quick"].decisive() | change  # type: ignore[arg-type]
 
@@ -220,6 +221,16 @@ def test_bf16_is_nearly_fp32() -> None:
     full, half = (train_victim(blobs(30), blobs(30, 1), 3, replace(recipe, precision=p), 0) for p in ("fp32", "bf16"))  # type: ignore[arg-type]
     assert half.curve[0]["loss"] != full.curve[0]["loss"]
     assert half.curve[0]["loss"] == pytest.approx(full.curve[0]["loss"], rel=0.05)
+
+
+def test_a_compiled_victim_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda model, real=torch.compile: made.append(model) or real(model))
+    recipe = replace(FAST, arch="linear", epochs=2)
+    plain, compiled = (train_victim(blobs(), blobs(30, 1), 3, replace(recipe, compile=c), 0) for c in (False, True))
+    assert len(made) == 1
+    for before, after in zip(plain.curve, compiled.curve, strict=True):
+        assert after["loss"] == pytest.approx(before["loss"], rel=1e-4)
 
 
 # partly protected

@@ -99,15 +99,16 @@ def narrow_mixer(classes: int, channels: int, size: tuple[int, int]) -> nn.Modul
 NARROW: dict[str, Callable[[int, int, tuple[int, int]], nn.Module]] = {
     f.__name__: f for f in (narrow, narrow_vgg, narrow_densenet, narrow_vit, narrow_mixer)
 }
-OWN = (*NARROW, "linear")
+OWN = (*NARROW, "linear", "two_layer")
+HIDDEN = 128  # units of the two-layer network
 
 
 def build_classifier(arch: str, classes: int, channels: int, size: tuple[int, int]) -> nn.Module:
     """A freshly initialised classifier (global torch random state decides its weights).
 
     Args:
-        arch: one of NARROW (small networks for CPUs), ``linear`` (one linear layer on the pixels: a probe) or any timm
-            model name.
+        arch: one of NARROW (small networks for CPUs), ``linear`` (one linear layer on the pixels: a probe),
+            ``two_layer`` (one with HIDDEN rectified units between) or any timm model name.
         classes: number of classes K.
         channels: 1 or 3.
         size: height and width of the images. Up to 96 pixels a timm model's first convolution becomes 3×3 with
@@ -120,8 +121,12 @@ def build_classifier(arch: str, classes: int, channels: int, size: tuple[int, in
         if arch != "narrow" and min(size) < 16:  # pools, patches of an eighth; the residual one takes any size
             raise ValueError(f"{arch!r} cannot be built for {size[0]}×{size[1]} images; at least 16 pixels a side")
         return Normalised(NARROW[arch](classes, channels, size))
+    values = channels * size[0] * size[1]
     if arch == "linear":
-        return Normalised(nn.Sequential(nn.Flatten(), nn.Linear(channels * size[0] * size[1], classes)))
+        return Normalised(nn.Sequential(nn.Flatten(), nn.Linear(values, classes)))
+    if arch == "two_layer":
+        layers = nn.Linear(values, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes)
+        return Normalised(nn.Sequential(nn.Flatten(), *layers))
     small = max(size) <= SMALL
     net = _timm(arch, classes, channels, size, small)
     if small:

@@ -43,6 +43,7 @@ class Recipe:
         share: of each class's images that are protected; the others are clean.
         class_share: of the classes that are protected.
         precision: number format of the network's arithmetic while it trains.
+        compile: whether ``torch.compile`` makes its training steps.
     """
 
     arch: str
@@ -67,6 +68,7 @@ class Recipe:
     share: float = 1.0
     class_share: float = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
 
     @property
     def partly(self) -> bool:
@@ -152,6 +154,7 @@ class VictimConfig:
     share: float = option(1.0, "share of each class's images that are protected; the others are clean", ge=0, le=1)
     class_share: float = option(1.0, "share of the classes that are protected", ge=0, le=1)
     precision: Literal["fp32", "bf16"] = option("fp32", "number format of its arithmetic while it trains")
+    compile: bool = option(False, "torch.compile its training steps (for GPUs; costs a minute at the start)")
     check_every: int = option(
         0, "epochs of the generator between checks with briefly trained victims; 0: no checks", ge=0
     )
@@ -194,7 +197,7 @@ class VictimConfig:
                 given[key] = getattr(self, key)
         if given.get("start") in PROBED and self.augment == "recipe":
             given["augment"] = "none"  # of another start's recipe
-        given |= {"share": self.share, "class_share": self.class_share, "precision": self.precision}
+        given |= {key: getattr(self, key) for key in ("share", "class_share", "precision", "compile")}
         given["defence"] = written(operations(self.defence))
         return replace(recipe, **given)
 
