@@ -191,7 +191,7 @@ def verdict(group: list[Finding], variant: str = "") -> Verdict:
     lost = graded.get("not protected", [])
     where = f"{group[0].data} ({variant}{group[0].setting} setting)"
     if lost and held:
-        kind, claim = "broken", f"Broken on {where} by {', '.join(f.victim for f in lost)}"
+        kind, claim = "broken", f"Broken on {where} by {'; '.join(f.victim for f in lost)}"
     elif lost:
         kind, claim = "broken", f"Not protected: {where}"
     elif "weakened" in graded:
