@@ -22,6 +22,12 @@ SIMPLE = {
     for name, arch in (("linear", "linear"), ("two layers", "two_layer"))
 }
 HELD, FALSE_ALARMS = 0.2, 0.05
+FEWEST = 5  # images a class in the mean, so that each part has some
+
+
+def measurable(stored: dict[str, ImageSet], classes: int) -> list[str]:
+    """The settings of protected sets that are large enough to be divided."""
+    return [setting for setting, images in stored.items() if len(images) >= FEWEST * classes]
 
 
 class Detection:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from callbacks.detection import SIMPLE, Detection
+from callbacks.detection import SIMPLE, Detection, measurable
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
 from callbacks.export import SETTINGS, describe_part, read_named
 from callbacks.imperceptibility import Imperceptibility
@@ -105,7 +105,7 @@ def evaluate_seed(
                 NoiseProbe(probe).run, noise["standard"], noise.get("fast"), classes, seed, device
             )
             costs[f"probe_{probe}"] = len(noise["standard"]) / 2  # smaller networks, fewer epochs
-        for setting in stored:
+        for setting in measurable(stored, classes):
             for probe in SIMPLE:
                 name = f"detection_{setting}_{probe.replace(' ', '_')}"
                 jobs[name] = partial(Detection(probe).run, clean[setting], stored[setting], classes, seed, device)
@@ -124,7 +124,7 @@ def evaluate_seed(
         "named": named_right(run, data),
         "detection": {
             setting: {probe: done[f"detection_{setting}_{probe.replace(' ', '_')}"] for probe in SIMPLE}
-            for setting in stored
+            for setting in measurable(stored, classes)
         },
     }
     entry["seconds"] = seconds | {"total": before + time.perf_counter() - clock}

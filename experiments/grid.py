@@ -45,7 +45,7 @@ from omegaconf import OmegaConf
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from baselines.registry import make_protection
-from callbacks.detection import SIMPLE, Detection
+from callbacks.detection import SIMPLE, Detection, measurable
 from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
 from callbacks.export import SETTINGS, read_named
 from callbacks.imperceptibility import Imperceptibility
@@ -559,7 +559,7 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
                 name: Detection(name).run(clean[setting], stored[setting], data.classes, seed, own_device())
                 for name in SIMPLE
             }
-            for setting in stored
+            for setting in measurable(stored, data.classes)
         },
         "chance": 1 / data.classes,
     }

@@ -64,7 +64,8 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(autouse=True)
 def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No W&B key, and nothing left over from another test's run."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "LOCAL_RANK", "RANK", "WORLD_SIZE"):
+    places = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+    for name in ("WANDB_API_KEY", "WANDB_MODE", *places):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.setenv("CONFOUNDERGAN_RUN_DIR", "")

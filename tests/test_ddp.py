@@ -120,6 +120,7 @@ def test_plain_ddp_checks_and_seeds_with_two_processes(tiny: Callable[..., Path]
     for seed in (0, 1):
         assert {p.stem for p in (tmp_path / "run" / f"seed-{seed}" / "victims").iterdir()} == {
             "clean", "standard", "clean_fast", "fast", "probe_linear", "probe_conv",
+            *(f"detection_{setting}_{probe}" for setting in ("standard", "fast") for probe in ("linear", "two_layers")),
         }  # fmt: skip
         text = (tmp_path / "run" / f"seed-{seed}" / "metrics.csv").read_text()
         assert "check/fast" in text
