@@ -137,7 +137,7 @@ class Robust:
         return signed_steps(self.expected, images, labels, start, self.bound, self.options.steps, length, True)
 
     def expected(self, images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
-        """What has the gradient in δ of the mean loss over transformations of x + δ, the adversary's answers held fixed.
+        """A value with the gradient in δ of the mean loss over transformations of x + δ; the adversary is held fixed.
 
         It is that gradient times δ: so each sample's pass ends before the next begins, and one's activations are held
         at a time (a twelfth faster than all samples in one graph, where caches are small).

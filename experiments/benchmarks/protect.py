@@ -59,6 +59,15 @@ def photos(folder: Path, count: int, root: Path) -> str:
     return "digits, scaled up"
 
 
+def untrained(folder: Path) -> Path:
+    """File of a generator of the default form for colour and ten classes."""
+    path, options = folder / "generator.safetensors", GeneratorConfig()
+    net = build_generator(options, 3, 10, 8 / 255, TRAINED)
+    classes = [str(k) for k in range(10)]
+    save_generator(path, net, Card(3, 8.0, asdict(options), "none", "", classes, 0, list(TRAINED), 0, 0, versions()))
+    return path
+
+
 def bare(source: Path, dest: Path, workers: int, output: Output) -> None:
     """Decodes and encodes alone, with the settings of the copies."""
     dest.mkdir()
@@ -117,12 +126,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         origin = photos(folder / "photos", count, Path(given.get("root", "../shared/data/imagenette_224_2500.zip")))
-        options = GeneratorConfig()
-        net = build_generator(options, 3, 10, 8 / 255, TRAINED)
-        classes = [str(k) for k in range(10)]
-        card = Card(3, 8.0, asdict(options), "none", "", classes, 0, list(TRAINED), 0, 0, versions())
-        save_generator(folder / "generator.safetensors", net, card)
-        protector = Protector.load(folder / "generator.safetensors")
+        protector = Protector.load(untrained(folder))
         source, passing = folder / "photos", folder / "passing"
         profile = stages(protector, source, passing, output, protector.batch)  # warms up, too
         alone = stages(protector, source, passing, output, 1)["read the class"]

@@ -7,6 +7,7 @@
 The two "machines" are two torchrun of one process each that meet over loopback. Times: the fit of ``train`` beside the
 bare loop of ``experiments.benchmarks.loop`` with torch's DDP around each network, on the same joined batches. Those of
 the processor, summed over the processes, stand beside those of the clock: on a busy machine only they compare.
+``protect`` is called on a folder of few photos and on one of many; their difference is free of what starting costs.
 """
 
 import csv
@@ -28,6 +29,7 @@ import torch.distributed as dist
 
 from datamodules.base import ImageDataModule
 from experiments.benchmarks.loop import bare, with_lightning
+from experiments.benchmarks.protect import photos, untrained
 from experiments.config import Config, compose, leaves
 from experiments.data import make_data
 from experiments.folder import environment, write_json
@@ -39,6 +41,7 @@ from gan.objectives import apply_noise, discriminator_loss, reading_loss, views
 SAME = ["data=digits", "trainer.accelerator=cpu", "gan.generator.second_reader=none", "gan.generator.dropout=0"]
 SHORT = ["data.limit=400", "trainer.max_epochs=2", "trainer.log_every=1", "victim.epochs=2", "victim.check_every=0"]
 STARTS = {"1 process": (1, 1), "2 processes": (2, 1), "4 processes": (4, 1), "2 machines of 1": (1, 2)}
+PHOTOS = (200, 1400)  # of the folders that are protected
 MARK = "MEASURED "
 SIDES, IMAGES = (32, 64, 128), 64  # of the steps whose memory is measured
 
@@ -165,6 +168,27 @@ def step(epochs: int, rounds: int) -> dict[str, Any]:
     return {"epochs": epochs, "seconds": times, "efficiency": efficiency}
 
 
+def sharing(root: Path, rounds: int) -> dict[str, Any]:
+    """Seconds a photo of ``protect`` in one and two processes of one thread; efficiency is t(1) / (2 · t(2))."""
+    origin = ""
+    for count in PHOTOS:
+        origin = photos(root / f"photos-{count}", count, Path("../shared/data/imagenette_224_2500.zip"))
+    generator = untrained(root)
+    seconds: dict[str, list[float]] = {"1": [], "2": []}
+    for round_ in range(rounds):
+        for devices, kept in seconds.items():
+            spent = []
+            for count in PHOTOS:
+                where = [str(root / f"photos-{count}"), str(root / f"out-{count}-{devices}-{round_}")]
+                options = [f"generator={generator}", "accelerator=cpu", "workers=1"]
+                clock = time.perf_counter()
+                run_all([[sys.executable, "-m", "experiments", "protect", *where, *options, f"devices={devices}"]])
+                spent.append(time.perf_counter() - clock)
+            kept.append((spent[1] - spent[0]) / (PHOTOS[1] - PHOTOS[0]))
+    pairs = zip(seconds["1"], seconds["2"], strict=True)
+    return {"photos": PHOTOS, "from": origin, "seconds": seconds, "efficiency": median(a / b / 2 for a, b in pairs)}
+
+
 def peak() -> float:
     """The largest memory of this process since the last call, in MiB (Linux)."""
     found = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -208,7 +232,7 @@ def main(arguments: list[str]) -> int:
         worker(what, epochs)
         return 0
     with tempfile.TemporaryDirectory() as name:
-        rows = same(Path(name))
+        rows, shared = same(Path(name)), sharing(Path(name), rounds)
     print(json.dumps(rows, indent=1))
     result: dict[str, Any] = {
         "benchmark": "scaling",
@@ -217,6 +241,7 @@ def main(arguments: list[str]) -> int:
         "seed": 0,
         "same": rows,
         "step": step(epochs, rounds),
+        "protect": shared,
         "memory": {
             str(side): told(
                 [[sys.executable, "-m", "experiments.benchmarks.scaling", "measure=memory", f"side={side}"]]
@@ -229,7 +254,7 @@ def main(arguments: list[str]) -> int:
     path = Path("results") / "scaling_cpu.json"
     path.parent.mkdir(exist_ok=True)
     write_json(path, result)
-    print(json.dumps(result["step"]["efficiency"], indent=1))
+    print(json.dumps(result["step"]["efficiency"] | {"protect": shared["efficiency"]}, indent=1))
     print(f"written to {path}")
     return 0 if rows["2 machines of 1"]["bits_of_2_processes"] else 1
 
