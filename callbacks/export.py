@@ -12,11 +12,10 @@ from torch import Tensor
 from callbacks.retraining import SharedJobs
 from datamodules.base import ImageDataModule
 from datamodules.protected import About, write_atomic, write_protected
-from gan.protection import Card, TrainedGenerator, save_generator
+from gan.protection import GENERATOR, Card, TrainedGenerator, save_generator
 
 # The settings and the part of the data that each protects: the generator's own images, or images it never saw.
 SETTINGS = {"standard": "train", "fast": "unseen"}
-
 
 NAMED = "named.json"
 
@@ -41,7 +40,7 @@ class Export:
         """Writes all of it, shared out among the processes; files that are there already are left alone."""
 
         def generator() -> dict[str, Any]:
-            return {"sha256": save_generator(self.folder / "generator.safetensors", trained.generator, card)}
+            return {"sha256": save_generator(self.folder / GENERATOR, trained.generator, card)}
 
         def protect(setting: str, part: str) -> dict[str, Any]:
             progress(setting)

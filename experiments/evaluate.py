@@ -26,7 +26,7 @@ from experiments.data import make_data
 from experiments.folder import RunError, describe, is_main, newest, progress_bar, say, versions, write_json
 from experiments.logs import log_end, make_loggers
 from experiments.methods import linf_bound
-from gan.protection import GeneratorFileError, load_generator
+from gan.protection import GENERATOR, GeneratorFileError, load_generator
 from victims.classifier import check_arch
 from victims.config import Recipe
 from victims.mixture import as_text, mixed, protected_mask, remainder
@@ -205,7 +205,7 @@ def evaluate(arguments: list[str]) -> None:
     }
     for seed, folder in seeds.items():
         files = [folder / "protected" / "standard" / MANIFEST]
-        files += [folder / "generator.safetensors"] if config.method == OURS else []
+        files += [folder / GENERATOR] if config.method == OURS else []
         try:
             if config.method == OURS:
                 load_generator(files[1])

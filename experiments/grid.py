@@ -4,7 +4,8 @@ A grid is a YAML file in ``configs/grid`` (or any path), with these keys:
 
 * ``about``: what is asked, and what is expected (one paragraph);
 * ``data``: name of a row's data set → the ``key=value`` pairs that differ from the defaults, among them ``data``;
-* ``variants``: name → ``key=value`` pairs of the protection; or, in its place,
+* ``variants``: name → ``key=value`` pairs of the protection, and ``trained_on`` where the generator is that of another
+  of the data sets, to which all images, and perhaps all classes, are new; or, in its place,
   ``parameters``: key → list of values, of which every combination is a variant;
 * ``victims``: name → ``key=value`` pairs below ``victim.``;
 * ``settings``: some of SETTINGS_ALL; where a victim's set is protected in part (``victim.share``, ``class_share``), the
@@ -61,7 +62,7 @@ from experiments.evaluate import named_right, settings_of, stored_set
 from experiments.folder import RunError, environment, say, write_json
 from experiments.launch import quieten
 from experiments.leaderboard import read_published
-from experiments.methods import cost_of, linf_bound, protect_seed
+from experiments.methods import cost_of, lend, linf_bound, protect_seed
 from experiments.train import check_classifiers, check_precision
 from victims.config import Recipe
 from victims.defences import operations, passes
@@ -77,6 +78,7 @@ PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "
 # of a set that is protected in part, the images that are not: never asked for, always beside
 REMAINDERS = {"standard": "remainder", "fast": "remainder_fast"}
 UNPROTECTED = {"standard": "clean", "fast": "clean_fast", "remainder": "clean", "remainder_fast": "clean_fast"}
+TRAINED_ON = "trained_on"
 CELLS, MADE, MASKS = "cells.jsonl", "made.json", "masks"
 KEYS = {"about", "data", "variants", "victims", "settings", "seeds", "measured_on"}
 
@@ -93,6 +95,7 @@ class Cell:
         needs: key of the protection that it reads; empty for none, or for a protection itself.
         cost: expected work, in pixels that pass through a victim.
         also: other places where the same thing stands.
+        lender: the protection of another data set, if it is that one's generator that protects.
     """
 
     key: str
@@ -102,6 +105,7 @@ class Cell:
     needs: str
     cost: float
     also: list[dict[str, Any]] = field(default_factory=list)
+    lender: "Cell | None" = None
 
     @property
     def places(self) -> list[dict[str, Any]]:
@@ -225,6 +229,13 @@ def read_grid(name: str, group: str = "grid") -> dict[str, Any]:
     ]
     if faults:
         raise ConfigError(faults)
+    faults += [
+        f"{group}: {name}: {variant}: no data set {lender!r} to be {TRAINED_ON}; here are {', '.join(spec['data'])}"
+        for variant, options in spec["variants"].items()
+        if (lender := (options or {}).get(TRAINED_ON)) not in (None, *spec["data"])
+    ]
+    if faults:
+        raise ConfigError(faults)
     if "published" in spec:
         read_published(spec["published"])
     return spec
@@ -272,9 +283,14 @@ def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = No
                 absent.setdefault(data_name, str(error))
             if data_name in absent:
                 continue
+        other = _trained_on(spec, data_name, variant)
+        theirs = compose(asked_for(spec, other, variant, victim))[0] if other else None
+        if theirs and (fault := _lending_fault(config, theirs)):
+            raise ConfigError([f"grid {name}: {data_name}, {variant}: {fault}"])
         for seed in spec["seeds"]:
             place = {"data": data_name, "variant": variant, "seed": seed}
-            for cell in _cells(config, _data(config), place, victim, spec["settings"], on):
+            lender = _protection_of(theirs, {**place, "data": other}, on) if theirs else None
+            for cell in _cells(config, place, victim, spec["settings"], on, lender):
                 first = found.setdefault(cell.key, cell)
                 if cell.place not in first.places:
                     first.also.append(cell.place)
@@ -284,32 +300,51 @@ def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = No
 def asked_for(spec: dict[str, Any], data: str, variant: str, victim: str) -> list[str]:
     """The ``key=value`` arguments of a combination."""
     merged = _pairs(spec["data"][data]) | _pairs(spec["variants"][variant]) | _pairs(spec["victims"][victim])
-    return [f"{key}={value}" for key, value in merged.items()]
+    return [f"{key}={value}" for key, value in merged.items() if key != TRAINED_ON]
+
+
+def _trained_on(spec: dict[str, Any], data: str, variant: str) -> str | None:
+    """The other data set whose generator a variant uses; None where it is the same one's."""
+    lender: str | None = (spec["variants"][variant] or {}).get(TRAINED_ON)
+    return None if lender == data else lender
+
+
+def _lending_fault(config: Config, theirs: Config) -> str:
+    """Why a data set cannot be protected by the generator that is trained on another; empty if it can."""
+    if config.method != OURS:
+        return f"{TRAINED_ON} is for method={OURS}, whose generator needs no labels; found method={config.method}"
+    own, other = _data(config).channels, _data(theirs).channels
+    if own != other:
+        return f"the generator of {TRAINED_ON} takes images of {other} channels, these have {own}"
+    return ""
 
 
 def _pairs(options: Any) -> dict[str, Any]:
     return dict(leaves(options or {}))
 
 
+def _protection_of(config: Config, place: dict[str, Any], on: str, lender: Cell | None = None) -> Cell:
+    """The cell of a protection."""
+    data, seed = _data(config), place["seed"]
+    content: dict[str, Any] = {"data": data.fingerprints, "seed": seed}
+    content |= {"generator": lender.key} if lender else {"config": _deciding(config)}
+    cost = 2.0 * len(data.parts["train"]) * config.trainer.max_epochs * data.size[0] * data.size[1]
+    return Cell(_key("protection", content), place, config, on, "", cost, lender=lender)
+
+
 def _cells(
-    config: Config, data: ImageDataModule, place: dict[str, Any], victim: str, settings: list[str], on: str
+    config: Config, place: dict[str, Any], victim: str, settings: list[str], on: str, lender: Cell | None
 ) -> list[Cell]:
-    seed, recipe = place["seed"], config.victim.resolved()
-    prints = {part: data.fingerprints[part] for part in data.parts}
-    protection = {"config": _deciding(config), "data": prints, "seed": seed}
-    own = _key("protection", protection)
-    pixels = data.size[0] * data.size[1]
-    cells = []
-    if set(settings) - {"clean", "clean_fast"}:
-        cost = 2.0 * len(data.parts["train"]) * config.trainer.max_epochs * pixels
-        cells.append(Cell(own, place, config, on, "", cost))
+    data, seed, recipe = _data(config), place["seed"], config.victim.resolved()
+    protection, pixels = _protection_of(config, place, on, lender), data.size[0] * data.size[1]
+    cells = [protection] if set(settings) - {"clean", "clean_fast"} else []
     label_free = (
         config.method == OURS or make_protection(config.method, config.baselines, config.gan.epsilon).label_free
     )
     for setting in settings:
         if PART[setting] not in data.parts or (setting == "fast" and not label_free):
             continue
-        if setting == "misnamed" and config.method != OURS:
+        if setting == "misnamed" and (config.method != OURS or lender):
             continue
         named = [setting]
         if setting in REMAINDERS and recipe.partly:
@@ -317,7 +352,7 @@ def _cells(
         for name in named:
             here = {**place, "setting": name, "victim": victim}
             real, taught = _canonical(name, recipe)
-            needs = own if real in (*SETTINGS, "misnamed") else ""
+            needs = protection.key if real in (*SETTINGS, "misnamed") else ""
             if name not in (*SETTINGS, "misnamed"):
                 here = {k: v for k, v in here.items() if k != "variant"}
             content = {
@@ -325,14 +360,14 @@ def _cells(
                 "needs": needs,
                 "setting": real,
                 "on": on,
-                "data": prints,
+                "data": data.fingerprints,
                 "seed": seed,
             }
             share = 0.3 if setting == "misnamed" else 1.0
             if real in REMAINDERS.values():
                 share = 1 - taught.share * taught.class_share
             cost = share * len(data.parts[PART[setting]]) * recipe.epochs * pixels * passes(operations(recipe.defence))
-            cells.append(Cell(_key("victim", content), here, config, on, needs, cost))
+            cells.append(Cell(_key("victim", content), here, config, on, needs, cost, lender=lender))
     return cells
 
 
@@ -529,8 +564,11 @@ def _made(cell: Cell, key: str, store: Path) -> Path:
         folder.mkdir(exist_ok=True)
         data = _data(cell.config)
         data.seed = seed
-        config = replace(cell.config, logger="csv", victim=replace(cell.config.victim, check_every=0))
-        made = protect_seed(config, data, folder, seed)
+        if cell.lender:
+            made = lend(_made(cell.lender, cell.lender.key, store), data, folder, seed)
+        else:
+            config = replace(cell.config, logger="csv", victim=replace(cell.config.victim, check_every=0))
+            made = protect_seed(config, data, folder, seed)
         write_json(folder / MADE, made.seconds)
     return folder
 

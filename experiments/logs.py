@@ -23,6 +23,7 @@ from experiments import results
 from experiments.board import BEST, BOARD, VICTIM_EPOCH
 from experiments.config import Config, to_yaml
 from experiments.folder import is_main, say
+from gan.protection import GENERATOR
 
 INIT_SECONDS = 60.0  # for W&B to answer before the run goes on offline
 FINISH_SECONDS = 300.0  # to upload the rest at the end; what is left stays on the disk for wandb sync
@@ -263,10 +264,10 @@ def artifacts(folder: Path, run_id: str) -> list[Any]:
     import wandb
 
     made = []
-    if (folder / "generator.safetensors").exists():
+    if (folder / GENERATOR).exists():
         card = json.loads((folder / "generator.json").read_text())
         generator = wandb.Artifact(f"generator-{run_id}", "generator", metadata=card)
-        for name in ("generator.safetensors", "generator.json"):
+        for name in (GENERATOR, "generator.json"):
             generator.add_file(str(folder / name))
         made.append(generator)
     manifests = wandb.Artifact(f"protected-{run_id}", "protected-manifest")

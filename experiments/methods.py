@@ -17,7 +17,7 @@ from torch import Tensor
 from baselines.keep import Resumable
 from baselines.registry import make_protection
 from baselines.tally import Tally
-from callbacks.export import SETTINGS, Export, describe_part
+from callbacks.export import SETTINGS, Export, describe_part, protect_part
 from callbacks.retraining import own_device
 from callbacks.seeding import SeedEveryStep
 from callbacks.stopping import StopOnNan, StopOnSignal, WholeCheckpoints
@@ -33,7 +33,7 @@ from experiments.logs import make_loggers
 from gan.encoder import ConvEncoder, PretrainedEncoder
 from gan.module import ConfounderGAN
 from gan.networks import Discriminator
-from gan.protection import Card, TrainedGenerator
+from gan.protection import GENERATOR, Card, TrainedGenerator, load_generator
 from victims.classifier import Normalised
 
 LAST = "last.ckpt"
@@ -69,6 +69,24 @@ def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int)
         DataError, RunError: as their messages say.
     """
     return (_confoundergan if config.method == OURS else _baseline)(config, data, folder, seed)
+
+
+def lend(run: Path, data: ImageDataModule, folder: Path, seed: int) -> Made:
+    """Stores protected sets of other data, in ``folder``, made by a run's generator, to which all of it is new.
+
+    Args:
+        run: whose generator.
+        data: of as many channels as the run's; sizes and classes may differ.
+        folder: gets the sets.
+        seed: of the run.
+    """
+    clock, device = time.perf_counter(), own_device()
+    trained, _, sha256 = load_generator(run / GENERATOR)
+    trained.generator.to(device)
+    for setting, part in SETTINGS.items():
+        if part in data.parts:
+            protect_part(folder / "protected" / setting, trained, data, part, sha256, seed)
+    return Made({"training": 0.0, "export": time.perf_counter() - clock}, device)
 
 
 def linf_bound(config: Config) -> float | None:

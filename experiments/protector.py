@@ -33,9 +33,7 @@ from experiments.folder import RunError, newest
 from experiments.owner_report import page
 from gan.native import BATCH, add_noise, folded, independent, read_codes, steps_of
 from gan.networks import Generator
-from gan.protection import Card, TrainedGenerator, load_generator
-
-NAME = "generator.safetensors"
+from gan.protection import GENERATOR, Card, TrainedGenerator, load_generator
 
 
 @dataclass(frozen=True)
@@ -308,10 +306,12 @@ def find_generator(text: str) -> Path:
         folder = path_of(text)
     if folder.suffix == ".safetensors":
         return folder
-    seeds = sorted(folder.glob(f"seed-*/{NAME}"), key=lambda path: (len(path.parent.name), path.parent.name))
-    found = [path for path in (folder / NAME, *seeds) if path.is_file()]
+    seeds = sorted(folder.glob(f"seed-*/{GENERATOR}"), key=lambda path: (len(path.parent.name), path.parent.name))
+    found = [path for path in (folder / GENERATOR, *seeds) if path.is_file()]
     if not found:
-        raise RunError(f"generator: {folder} holds no {NAME}; give a run that 'train' made with method=confoundergan")
+        raise RunError(
+            f"generator: {folder} holds no {GENERATOR}; give a run that 'train' made with method=confoundergan"
+        )
     return found[0]
 
 

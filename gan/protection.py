@@ -17,6 +17,7 @@ from gan.config import GeneratorConfig
 from gan.networks import Generator, build_generator
 
 FORMAT = 4
+GENERATOR = "generator.safetensors"  # its file in a run folder
 
 
 class GeneratorFileError(Exception):

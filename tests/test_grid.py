@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from baselines.config import Method
+from datamodules.protected import MANIFEST
 from experiments.cli import main
 from experiments.config import CONFIGS, OURS
 from experiments.data import make_data
@@ -105,6 +107,54 @@ def test_a_grid_is_computed_once_and_reported(tmp_path: Path, capfd: pytest.Capt
     assert main([*arguments(tmp_path, path), f"store={tmp_path / 'other'}"]) == 0
     assert "8 cells (6 victims), 5 done, 3 to do" in capfd.readouterr().out
     assert len((tmp_path / "out" / CELLS).read_text().splitlines()) == 8
+
+
+def test_a_generator_protects_data_that_it_was_not_trained_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    larger = SPEC["data"]["digits"] | {"data.size": 20, "data.limit": 200}
+    path = written(
+        tmp_path,
+        data=SPEC["data"] | {"larger": larger},
+        variants={"own": {}, "of digits": {"trained_on": "digits"}},
+        settings=["clean", "standard", "fast", "misnamed"],
+    )
+    assert main(arguments(tmp_path, path)) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / CELLS).read_text().splitlines()]
+    made = {(r["place"]["data"], r["place"]["variant"]): r for r in rows if "victim" not in r["place"]}
+    assert made["digits", "own"]["key"] == made["digits", "of digits"]["key"], "its own data: nothing new"
+    lent = made["larger", "of digits"]
+    assert lent["key"] != made["larger", "own"]["key"]
+    assert lent["named"] is None, "what it reads are another set's classes"
+    assert lent["imperceptibility"]["standard"]["linf"] <= 8 / 255 + 1e-6
+    folders = {name: tmp_path / "store" / made[name]["key"] for name in made}
+    manifests = [
+        json.loads((folders[name] / "protected" / "standard" / MANIFEST).read_text().splitlines()[0])
+        for name in (("digits", "own"), ("larger", "own"), ("larger", "of digits"))
+    ]
+    assert manifests[2]["checkpoint"] == manifests[0]["checkpoint"] != manifests[1]["checkpoint"]
+    settings = {r["place"]["setting"] for r in rows if r["place"].get("variant") == "of digits" and "scores" in r}
+    assert settings == {"standard", "fast", "misnamed"}  # misnamed of the digits themselves
+    assert not [r for r in rows if r["place"].get("setting") == "misnamed" and r["needs"] == lent["key"]]
+    assert "of digits" in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trained_on": "letters"}, "no data set 'letters' to be trained_on; here are digits"),
+        ({"trained_on": "colour"}, "takes images of 3 channels, these have 1"),
+        ({"trained_on": "colour", "method": "random"}, "trained_on is for method=confoundergan"),
+    ],
+)
+def test_generators_that_cannot_be_lent(
+    options: dict[str, str], message: str, tmp_path: Path, tiny: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    colour = {"data": "npz", "data.path": str(tiny(channels=3)), "data.batch_size": 9}
+    sets = SPEC["data"] | ({"colour": colour} if options["trained_on"] == "colour" else {})
+    path = written(tmp_path, data=sets, variants={"lent": options})
+    assert main(arguments(tmp_path, path)) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_killed_grid_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
