@@ -18,7 +18,7 @@ IPTC, comments      not kept, nor are PNG's texts and gamma
 """
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -150,6 +150,33 @@ def read_photo(data: bytes, strip: Strip = "none") -> Photo:
         if image.mode not in ("I", "F") and not image.mode.startswith("I;16") and _deep(image):
             raise BadImage("16-bit colour or transparency, which would be cut to 8 bits; convert it to 8 bits first")
         return photo_of(loaded(image), strip)
+
+
+def read_middle(path: Path, side: int) -> Photo:
+    """The middle of a photo, at most ``side`` pixels wide and high, upright; less memory than all of it would take.
+
+    Raises:
+        BadImage: as ``read_photo``.
+        OSError: the file cannot be read.
+    """
+    with bad_images():
+        data = path.read_bytes()
+        if photo_dicom.is_dicom(data):
+            whole = read_photo(data)
+            height, width = whole.pixels.shape[:2]
+            left, top, right, bottom = _middle(width, height, side)
+            return replace(whole, pixels=np.ascontiguousarray(whole.pixels[top:bottom, left:right]))
+        image = opened(data)
+        del data
+        image = loaded(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return photo_of(image.crop(_middle(*image.size, side)))
+
+
+def _middle(width: int, height: int, side: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of it."""
+    left, top = max(0, width - side) // 2, max(0, height - side) // 2
+    return left, top, min(left + side, width), min(top + side, height)
 
 
 def pixels_in(data: bytes) -> int:

@@ -19,7 +19,7 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from callbacks.imperceptibility import SSIM_WINDOW
-from datamodules.photo import Photo, read_photo
+from datamodules.photo import Photo, read_middle
 from datamodules.photo_folder import Summary
 from datamodules.photo_manifest import Entry, Skipped, lines_of
 from gan.protection import Card
@@ -141,7 +141,7 @@ def ssim(before: Path, after: Path) -> list[float]:
         after: the copy.
     """
     try:
-        middles = [_middle(read_photo(path.read_bytes())) for path in (before, after)]
+        middles = [_gray(read_middle(path, SIDE)) for path in (before, after)]
     except Exception:  # a report is made whatever became of a file since; 'verify' tells
         return []
     if middles[0].shape != middles[1].shape or min(middles[0].shape[-2:]) < SSIM_WINDOW:
@@ -151,13 +151,9 @@ def ssim(before: Path, after: Path) -> list[float]:
     return [found.item()]
 
 
-def _middle(photo: Photo) -> torch.Tensor:
-    """Float 1×1×H×W in [0, 1], in gray."""
-    height, width = photo.pixels.shape[:2]
-    top, left = max(0, height - SIDE) // 2, max(0, width - SIDE) // 2
-    part = Photo(photo.pixels[top : top + SIDE, left : left + SIDE], peak=photo.peak, dicom=photo.dicom).eight()
-    gray = np.asarray(Photo(np.ascontiguousarray(part)).image().convert("L"), np.float32)
-    return torch.from_numpy(gray / 255)[None, None]
+def _gray(photo: Photo) -> torch.Tensor:
+    """Float 1×1×H×W in [0, 1]."""
+    return torch.from_numpy(np.asarray(Photo(photo.eight()).image().convert("L"), np.float32) / 255)[None, None]
 
 
 def _spread(values: list[float], digits: int) -> str:
@@ -225,13 +221,10 @@ def _histogram(bins: Counter[int]) -> str:
 def _crop(path: Path) -> str:
     """The middle of a copy, its true pixels; a note where it cannot be read any more."""
     try:
-        photo = read_photo(path.read_bytes())
+        photo = read_middle(path, CROP)
     except Exception as error:  # a report is made whatever became of a copy since; 'verify' tells
         return _text(str(error))
-    height, width = photo.pixels.shape[:2]
-    top, left = max(0, height - CROP) // 2, max(0, width - CROP) // 2
-    middle = Photo(photo.pixels[top : top + CROP, left : left + CROP], peak=photo.peak, dicom=photo.dicom)
-    return _picture(Photo(middle.eight()).image(), path.name)
+    return _picture(Photo(photo.eight()).image(), path.name)
 
 
 def _picture(image: Image.Image, title: str) -> str:

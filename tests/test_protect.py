@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from datamodules import photo_folder
 from datamodules.decode import BadImage
-from datamodules.photo import Photo, read_photo, save_photo
+from datamodules.photo import Photo, read_middle, read_photo, save_photo
 from datamodules.photo_manifest import MANIFEST, PARTIAL, PREVIOUS, Entry, entries
 from datamodules.photo_tree import PhotoTree, order
 from experiments.cli import main
@@ -830,3 +830,22 @@ def test_entries_are_what_the_docs_say() -> None:
     text = (ROOT / "docs" / "PROTECT.md").read_text()
     for name in Entry.__dataclass_fields__:
         assert f"`{name}`" in text, name
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("shape", [(37, 61, 3), (61, 40), (90, 50, 4), (9, 12, 3)])
+def test_the_middle_alone_has_the_pixels_of_the_whole_one(
+    orientation: int, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    tags = Image.Exif()
+    tags[274] = orientation
+    path = tmp_path / "turned.png"
+    Image.fromarray(RNG.integers(0, 256, shape).astype(np.uint8)).save(path, exif=tags)
+    whole, middle = read_photo(path.read_bytes()), read_middle(path, 32)
+    height, width = whole.pixels.shape[:2]
+    rows, columns = (slice(start, start + 32) for start in (max(0, height - 32) // 2, max(0, width - 32) // 2))
+    assert np.array_equal(middle.pixels, whole.pixels[rows, columns])
+    if whole.alpha is None:
+        assert middle.alpha is None
+    else:
+        assert np.array_equal(middle.alpha, whole.alpha[rows, columns])
