@@ -249,7 +249,7 @@ def protecting(result: dict[str, Any]) -> str:
             f"* The report takes {result['report_processor_seconds']:.1f} s of these figures; more photos hardly make "
             "it longer.",
             f"* A second call, which finds and verifies everything: {1000 * again / result['images']:.1f} ms a photo.",
-            f"* On {result['environment']['device']}, {result['workers']} thread{note}; medians of "
+            f"* On {result['environment']['device']}, {result['workers']} thread{'s' * (result['workers'] > 1)}{note}; medians of "
             f"{len(result['seconds']['ours'])} rounds in one run (`{result['command']}`).",
         ]
     )
