@@ -100,7 +100,10 @@ def same(root: Path) -> dict[str, Any]:
         alone = devices * machines == 1
         run_all([[sys.executable, "-m", *arguments]] if alone else torchrun(devices, machines, *arguments))
         results = dict(leaves(json.loads((folder / "results.json").read_text())["mean"]))
-        numbers = {k: v for k, v in results.items() if "seconds" not in k and isinstance(v, int | float)}
+        timed = ("seconds", "per_second")
+        numbers = {
+            k: v for k, v in results.items() if isinstance(v, int | float) and not any(word in k for word in timed)
+        }
         weights = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         found[name] = list(losses(folder)), numbers, weights
     first, two = found["1 process"], found["2 processes"][2]
