@@ -140,7 +140,7 @@ class Robust:
         """A value with the gradient in δ of the mean loss over transformations of x + δ; the adversary is held fixed.
 
         It is that gradient times δ: so each sample's pass ends before the next begins, and one's activations are held
-        at a time (a twelfth faster than all samples in one graph, where caches are small).
+        at a time.
         """
         gradient = torch.zeros_like(images)
         for _ in range(self.options.samples):

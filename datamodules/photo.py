@@ -168,9 +168,7 @@ def read_middle(path: Path, side: int) -> Photo:
             return replace(whole, pixels=np.ascontiguousarray(whole.pixels[top:bottom, left:right]))
         image = opened(data)
         del data
-        image = loaded(image)
-        ImageOps.exif_transpose(image, in_place=True)
-        return photo_of(image.crop(_middle(*image.size, side)))
+        return photo_of(loaded(image), middle=side)
 
 
 def _middle(width: int, height: int, side: int) -> tuple[int, int, int, int]:
@@ -190,8 +188,13 @@ def pixels_in(data: bytes) -> int:
         return 0
 
 
-def photo_of(image: Image.Image, strip: Strip = "none") -> Photo:
+def photo_of(image: Image.Image, strip: Strip = "none", middle: int = 0) -> Photo:
     """A photo from a loaded picture, which is turned upright in place.
+
+    Args:
+        image: as decoded.
+        strip: as for ``read_photo``.
+        middle: side of the part in the middle that is kept; 0 keeps all.
 
     Raises:
         BadImage: its pixels have 32 bits.
@@ -215,7 +218,7 @@ def photo_of(image: Image.Image, strip: Strip = "none") -> Photo:
         lost.append("XMP (it tells a place)")
         xmp = ""
     icc = image.info.get("icc_profile") or b""
-    pixels, alpha = _pixels(image)
+    pixels, alpha = _pixels(image.crop(_middle(*image.size, middle)) if middle else image)
     if icc and icc[16:20] != (b"GRAY" if pixels.shape[2] == 1 else b"RGB "):
         lost.append("colour profile (of other colours than those stored)")
         icc = b""

@@ -234,6 +234,8 @@ def read_grid(name: str, group: str = "grid") -> dict[str, Any]:
         for variant, options in spec["variants"].items()
         if (lender := (options or {}).get(TRAINED_ON)) not in (None, *spec["data"])
     ]
+    if group == "sweep" and any(TRAINED_ON in (options or {}) for options in spec["variants"].values()):
+        faults.append(f"{group}: {name}: {TRAINED_ON} is for grids; use grid={name}")
     if faults:
         raise ConfigError(faults)
     if "published" in spec:

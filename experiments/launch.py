@@ -175,7 +175,7 @@ def leave() -> None:
     """Ends all groups before the interpreter ends.
 
     A group's thread that still holds the last exchange needs the interpreter to let go of it, and takes the process
-    down where that is gone (seen with gloo, in about 1 of 100 ends; torch itself asks for it with NCCL).
+    down where that is gone (seen with gloo, now and then; torch itself asks for it with NCCL).
     """
     patient.cache_clear()
     if dist.is_initialized():

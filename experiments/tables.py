@@ -110,7 +110,7 @@ def clean_columns(*grids: str) -> str:
                 change = f"{mean(own):.1f} ({mean(own) - mean(base):+.1f})"
                 found.setdefault(defence, {}).setdefault(column, change)
     columns = list(dict.fromkeys(column for row in found.values() for column in row))
-    published = {d: f"{with_ - 94.68:+.1f}" for d, with_ in PUBLISHED_CLEAN.items()}
+    published = {defence: f"{accuracy - 94.68:+.1f}" for defence, accuracy in PUBLISHED_CLEAN.items()}
     body = [
         [f"`{defence}`", *(row.get(column, "") for column in columns), published.get(defence, "")]
         for defence, row in found.items()
@@ -391,6 +391,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/VICTIMS.md": {
         "victims/config.py": recipes,
         "results/victims_cpu.json": lambda: victim_speed(load("victims_cpu")),
+        "results/grids/lent": lambda: grid_table("lent"),
     },
     "docs/METHODS.md": {"baselines": methods, "results/methods_cpu.json": lambda: fitting("methods_cpu")}
     | {f"results/grids/compare_{data}": partial(compared, f"compare_{data}") for data in ("digits", "cifar10", "ham")},
@@ -405,6 +406,9 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/grids/pilot": lambda: grid_table("pilot"),
         "results/grids/pilot_calibrated": lambda: grid_table("pilot_calibrated"),
         "results/grids/doubt": lambda: grid_table("doubt"),
+        "results/grids/ablation": lambda: grid_table("ablation"),
+        "results/grids/xrays": lambda: grid_table("xrays"),
+        "results/grids/lesions": lambda: grid_table("lesions"),
     },
 }
 

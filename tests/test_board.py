@@ -272,6 +272,9 @@ def test_faults_of_a_sweep_are_named(
     path.write_text(yaml.safe_dump(spec | {"parameters": parameters}))
     assert main(["sweep", f"sweep={path}", "dry_run=true"]) == 2
     assert expected in capsys.readouterr().err
+    path.write_text(yaml.safe_dump(spec | {"variants": {"lent": {"trained_on": "digits"}}}))
+    assert main(["sweep", f"sweep={path}", "dry_run=true"]) == 2
+    assert "trained_on is for grids; use grid=" in capsys.readouterr().err
     assert main(["sweep", "sweep=epsilom"]) == 2
     assert "sweep: no sweep 'epsilom'; did you mean 'epsilon'?" in capsys.readouterr().err
     assert main(["sweep", "sweep=epsilon", "cell=digits; gan.epsilon=3; narrow; seed 0"]) == 2

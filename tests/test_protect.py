@@ -849,3 +849,16 @@ def test_the_middle_alone_has_the_pixels_of_the_whole_one(
         assert middle.alpha is None
     else:
         assert np.array_equal(middle.alpha, whole.alpha[rows, columns])
+
+
+def test_the_middle_is_there_where_exif_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(image: Image.Image, in_place: bool) -> None:
+        raise SyntaxError("not a TIFF file")  # as Pillow does with some blocks
+
+    path = write(tmp_path / "damaged.jpg", picture(50, 40))
+    monkeypatch.setattr(ImageOps, "exif_transpose", damaged)
+    whole, middle = read_photo(path.read_bytes()), read_middle(path, 16)
+    assert whole.lost == middle.lost == ["EXIF (damaged)"]
+    height, width = whole.pixels.shape[:2]
+    top, left = (height - 16) // 2, (width - 16) // 2
+    assert np.array_equal(middle.pixels, whole.pixels[top : top + 16, left : left + 16])

@@ -36,7 +36,7 @@ from experiments.protector import Protector
 from gan.config import GeneratorConfig
 from gan.native import add_noise, read_codes, steps_of
 from gan.networks import build_generator
-from gan.protection import Card, save_generator
+from gan.protection import GENERATOR, Card, save_generator
 
 SIDE, TRAINED = 224, (64, 64)
 
@@ -61,7 +61,7 @@ def photos(folder: Path, count: int, root: Path) -> str:
 
 def untrained(folder: Path) -> Path:
     """File of a generator of the default form for colour and ten classes."""
-    path, options = folder / "generator.safetensors", GeneratorConfig()
+    path, options = folder / GENERATOR, GeneratorConfig()
     net = build_generator(options, 3, 10, 8 / 255, TRAINED)
     classes = [str(k) for k in range(10)]
     save_generator(path, net, Card(3, 8.0, asdict(options), "none", "", classes, 0, list(TRAINED), 0, 0, versions()))

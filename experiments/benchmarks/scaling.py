@@ -42,6 +42,7 @@ SAME = ["data=digits", "trainer.accelerator=cpu", "gan.generator.second_reader=n
 SHORT = ["data.limit=400", "trainer.max_epochs=2", "trainer.log_every=1", "victim.epochs=2", "victim.check_every=0"]
 STARTS = {"1 process": (1, 1), "2 processes": (2, 1), "4 processes": (4, 1), "2 machines of 1": (1, 2)}
 PHOTOS = (200, 1400)  # of the folders that are protected
+TIMED = ("seconds", "per_second")  # in the names of results that are times
 MARK = "MEASURED "
 SIDES, IMAGES = (32, 64, 128), 64  # of the steps whose memory is measured
 
@@ -100,9 +101,8 @@ def same(root: Path) -> dict[str, Any]:
         alone = devices * machines == 1
         run_all([[sys.executable, "-m", *arguments]] if alone else torchrun(devices, machines, *arguments))
         results = dict(leaves(json.loads((folder / "results.json").read_text())["mean"]))
-        timed = ("seconds", "per_second")
         numbers = {
-            k: v for k, v in results.items() if isinstance(v, int | float) and not any(word in k for word in timed)
+            k: v for k, v in results.items() if isinstance(v, int | float) and not any(word in k for word in TIMED)
         }
         weights = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         found[name] = list(losses(folder)), numbers, weights
