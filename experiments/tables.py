@@ -247,7 +247,7 @@ def fitting(name: str) -> str:
     where = result["environment"]
     told = (
         f"{result['images']} digits, few steps, one thread of {where['device']}; seconds of the processor, medians of "
-        f"{result['rounds']} rounds (`python -m experiments.benchmarks.methods`)."
+        f"{result['rounds']} rounds (`python -m experiments.benchmarks.methods rounds={result['rounds']}`)."
     )
     return "\n".join([as_table(rows), "", told])
 
