@@ -5,6 +5,7 @@ An augmentation is written as its operations in order, joined by ``+``: ``crop+f
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,10 +56,29 @@ def crop(images: Tensor, generator: torch.Generator) -> Tensor:
     pad_h, pad_w = height // 8, width // 8
     top = torch.randint(0, 2 * pad_h + 1, (batch,), generator=generator)
     left = torch.randint(0, 2 * pad_w + 1, (batch,), generator=generator)
-    # every window of the padded image as a view; picking one an image copies that one alone
-    windows = F.pad(images, (pad_w, pad_w, pad_h, pad_h)).unfold(2, height, 1).unfold(3, width, 1)
-    device = images.device
-    return windows[torch.arange(batch, device=device), :, top.to(device), left.to(device)]
+    return _Window.apply(images, top.to(images.device), left.to(images.device))
+
+
+class _Window(torch.autograd.Function):
+    """The window of each zero-padded image that starts ``top`` and ``left``; its gradient is a window of the gradient.
+
+    Autograd's own way back through the views of all windows would hold them all: gigabytes for a batch.
+    """
+
+    @staticmethod
+    def forward(context: Any, images: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        context.save_for_backward(top, left)
+        height, width = images.shape[2:]
+        pad_h, pad_w = height // 8, width // 8
+        # every window of the padded image as a view; picking one an image copies that one alone
+        windows = F.pad(images, (pad_w, pad_w, pad_h, pad_h)).unfold(2, height, 1).unfold(3, width, 1)
+        return windows[torch.arange(len(images), device=images.device), :, top, left]
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        top, left = context.saved_tensors
+        pad_h, pad_w = gradient.shape[2] // 8, gradient.shape[3] // 8
+        return _Window.apply(gradient, 2 * pad_h - top, 2 * pad_w - left), None, None
 
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:

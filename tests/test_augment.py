@@ -55,6 +55,16 @@ def test_crop_shifts_by_up_to_an_eighth_and_fills_with_zero() -> None:
     assert len({tuple((m != 0).nonzero().amin(0).tolist()) for m in moved}) > 3
 
 
+def test_the_way_back_through_a_crop_is_right_and_does_not_hold_all_windows() -> None:
+    images = torch.rand(3, 2, 8, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: augment(x, "crop", draws(3)), images)
+    assert torch.autograd.gradgradcheck(lambda x: augment(x, "crop", draws(3)).square(), images)
+    many = torch.rand(64, 3, 64, 64, requires_grad=True)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+        augment(many, "crop", draws(4)).square().sum().backward()
+    assert max(event.self_cpu_memory_usage for event in seen.key_averages()) < 10 * 4 * many.numel()  # was 289 times
+
+
 @pytest.mark.parametrize(
     ("name", "possible"),
     [
