@@ -401,6 +401,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/unet/digits_variants": digits_variants,
         "results/trials/readers.jsonl": lambda: trials("readers"),
         "results/trials/periods.jsonl": lambda: trials("periods"),
+        "results/trials/mosaic.jsonl": lambda: trials("mosaic"),
         "results/grids/periods": lambda: grid_table("periods"),
         "results/grids/digits_readers": lambda: grid_table("digits_readers"),
         "results/grids/pilot": lambda: grid_table("pilot"),
