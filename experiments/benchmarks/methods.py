@@ -41,8 +41,8 @@ LONG_ENOUGH = 15  # bare passes that are timed: as long as a fit, so that both m
 def few() -> BaselinesConfig:
     """Options with few steps, yet enough that building networks weighs little.
 
-    Crafting augments as published, which a bare pass does not: that counts against the method. Its classifier's training,
-    which is ours, does not augment.
+    Crafting augments as published, which a bare pass does not: that counts against the method. The training of its
+    classifier, which is ours, does not augment.
     """
     c = BaselinesConfig()
     clean = SurrogateConfig(epochs=5, batch_size=BATCH, lr=0.03, augment="none")
