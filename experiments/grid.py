@@ -61,8 +61,8 @@ from experiments.data import make_data
 from experiments.evaluate import named_right, settings_of, stored_set
 from experiments.folder import RunError, environment, say, write_json
 from experiments.launch import quieten
-from experiments.leaderboard import read_published
 from experiments.methods import cost_of, lend, linf_bound, protect_seed
+from experiments.published import read_published
 from experiments.train import check_classifiers, check_precision
 from victims.config import Recipe
 from victims.defences import operations, passes

@@ -1,16 +1,23 @@
-"""Numbers that others published for the same methods, beside ours; what may be concluded is said, not left open.
+"""Accuracies that others published, shown beside ours; what may be concluded is said, not left open.
 
-All are test accuracies in % of ResNet-18 trained from the start on 50,000 protected CIFAR-10 images, without a defence.
+A file of ``configs/published`` is for the grid of its name. Its keys: ``source`` (who, where, when), ``note`` (how far
+the protocols agree), ``figures`` (a variant of the grid → a victim of it → accuracy in %).
+
+``beside`` is for any grid on CIFAR-10: accuracies of ResNet-18 trained from the start on 50,000 protected images,
+without a defence.
 """
 
 from dataclasses import dataclass
 from statistics import correlation
 from typing import Any
 
-from experiments.config import OURS
+from omegaconf import OmegaConf
+
+from experiments.config import CONFIGS, OURS, ConfigError, names, near
 from experiments.grid_report import Row, moments, select
 from experiments.page import Table
 
+KEYS = {"source", "note", "figures"}
 APBENCH = "APBench leaderboard, 2023-06-19 (200 epochs, learning rate 0.1 halved at 100)"
 ISS = "README of Image Shortcut Squeezing, Liu et al., ICML 2023 (60 epochs, cosine)"
 # method → (APBench, ISS); what a source does not have, or under another bound only, is left out
@@ -34,6 +41,21 @@ NOTE = (
     f"options): reproduced within {TOLERANCE:g} points of either source, otherwise a finding. Any other protocol, such "
     "as small networks, few images or few steps: order only, and the two columns of accuracies must not be compared."
 )
+
+
+def read_published(name: str) -> dict[str, Any]:
+    """A file's content.
+
+    Raises:
+        ConfigError: no such file, or not laid out as this module says.
+    """
+    if name not in names("published"):
+        known = names("published")
+        raise ConfigError([f"published: no figures {name!r}{near(str(name), known)}; known: {', '.join(known)}"])
+    found: Any = OmegaConf.to_container(OmegaConf.create((CONFIGS / "published" / f"{name}.yaml").read_text()))
+    if set(found) != KEYS:
+        raise ConfigError([f"published: {name} needs exactly the keys {', '.join(sorted(KEYS))}"])
+    return dict(found)
 
 
 @dataclass(frozen=True)

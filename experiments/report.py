@@ -19,9 +19,8 @@ from experiments.costs import costs
 from experiments.folder import RunError, newest, say
 from experiments.grid import CELLS
 from experiments.grid_report import MEASURED_ON, moments, select, unique
-from experiments.leaderboard import read_published
 from experiments.page import Block, Heading, Items, Picture, Table, Text, Verdicts, to_html, to_markdown
-from experiments.published import NOTE, beside
+from experiments.published import NOTE, beside, read_published
 from experiments.verdicts import (
     CLEAN,
     PROTECTED,

@@ -23,7 +23,7 @@ from experiments.config import CONFIGS, OURS
 from experiments.data import make_data
 from experiments.grid import CELLS, MASKS, cells_of, placed, read_grid, run_cell
 from experiments.grid_report import moments, table
-from experiments.leaderboard import read_published
+from experiments.published import read_published
 from experiments.report import beside_published, numbers
 from experiments.verdicts import findings
 from victims.config import VictimConfig
