@@ -20,6 +20,7 @@ from experiments.data import MODULES, module_of
 from experiments.grid import CELLS
 from experiments.grid_report import notes, select
 from experiments.grid_report import table as table_of_grid
+from experiments.published import beside
 from experiments.results import cell, facts, table
 from victims.config import RECIPES, Recipe
 from victims.defences import DEFENCES, example
@@ -253,16 +254,18 @@ def fitting(name: str) -> str:
 
 
 def compared(name: str) -> str:
-    """A committed comparison's costs and accuracies; says so where it was not run yet."""
+    """A committed comparison's costs and accuracies, and published ones beside; says so where it was not run yet."""
     folder = ROOT / "results" / "grids" / name
     if not folder.exists():
         return (
             f"Not run yet (`make compare DATA={name.removeprefix('compare_')}`): no figure compares these methods here."
         )
     spec = json.loads((folder / "grid.json").read_text())
-    found = costs(spec, [json.loads(line) for line in (folder / CELLS).read_text().splitlines()])
+    rows = [json.loads(line) for line in (folder / CELLS).read_text().splitlines()]
+    found, published = costs(spec, rows), beside(spec, rows)
     priced = as_table([found.head, *found.rows]) if found else "Costs were not measured."
-    return "\n".join([priced, "", grid_table(name)])
+    known = ["", as_table([published.table.head, *published.table.rows]), "", published.said] if published else []
+    return "\n".join([priced, "", grid_table(name), *known])
 
 
 def protecting(result: dict[str, Any]) -> str:
