@@ -26,6 +26,7 @@ OTHERS = (
     "protect_cpu.json",
     "scaling_cpu.json",
     "kills_cpu.json",
+    "killed_grid_cpu.json",
     "methods_cpu.json",
     "victims_cpu.json",
     "grid.json",

@@ -49,12 +49,12 @@ def command(launcher: str, *arguments: str) -> list[str]:
     return [sys.executable, *(torchrun if launcher == "torchrun" else []), "-m", "experiments", "train", *arguments]
 
 
-def start(launcher: str, log: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], str]:
+def start(command: list[str], log: Path) -> tuple[subprocess.Popen[bytes], str]:
     """The started process, and the mark of all that it starts."""
     mark = uuid.uuid4().hex
     variables = os.environ | {MARK: mark, "CONFOUNDERGAN_QUIET": "1", "OMP_NUM_THREADS": "1"}
     with log.open("ab") as shown:
-        process = subprocess.Popen(command(launcher, *arguments), env=variables, stdout=shown, stderr=shown)
+        process = subprocess.Popen(command, env=variables, stdout=shown, stderr=shown)
     return process, mark
 
 
@@ -80,7 +80,8 @@ def disturbed(folder: Path, log: Path, launcher: str, draw: random.Random) -> di
 
     before = written()
     known = (folder / "config.yaml").exists()
-    process, mark = start(launcher, log, *([f"resume={folder}"] if known else [*OPTIONS, f"run_dir={folder}"]))
+    options = [f"resume={folder}"] if known else [*OPTIONS, f"run_dir={folder}"]
+    process, mark = start(command(launcher, *options), log)
     while process.poll() is None and written() == before:
         time.sleep(0.05)
     time.sleep(draw.uniform(0, 0.5))
@@ -131,7 +132,7 @@ def main(arguments: list[str]) -> int:
                 rounds.append(found)
                 print(f"kill {len(rounds)}: {found}", flush=True)
             for folder, options in ((cut, [f"resume={cut}"]), (whole, [*OPTIONS, f"run_dir={whole}"])):
-                if start("plain", log, *options)[0].wait():
+                if start(command("plain", *options), log)[0].wait():
                     raise SystemExit(f"{folder.name} did not end well")
         except SystemExit:
             print(log.read_text()[-4000:])
