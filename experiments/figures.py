@@ -5,6 +5,7 @@ from itertools import product
 from statistics import mean
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from experiments.grid_report import TITLES, Row, select, unique
 from experiments.verdicts import Finding
@@ -12,6 +13,7 @@ from experiments.verdicts import Finding
 # Okabe and Ito's palette ("Color Universal Design", 2008) without black, which is the clean victims' colour
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
 ACROSS = 3  # panels side by side
+MANY = 8  # victims side by side in a map
 
 
 def curves(data: str, variants: list[str], rows: list[Row]) -> bytes | None:
@@ -58,9 +60,11 @@ def curves(data: str, variants: list[str], rows: list[Row]) -> bytes | None:
 
 
 def share_map(setting: str, found: list[Finding]) -> bytes | None:
-    """PNG: recovered share of a setting, a line for each data set and variant, a column for each victim.
+    """PNG: recovered share of a setting, a line for each data set and variant, a column for each victim; of more than
+    MANY victims each has a line.
 
-    Lines are named by the variant alone where there is one data set, and the other way round. None without any share.
+    Data sets and variants are named by the variant alone where there is one data set, and the other way round. None
+    without any share.
     """
     found = [f for f in found if f.setting == setting]
     places = list(dict.fromkeys((f.data, f.variant) for f in found))
@@ -72,17 +76,20 @@ def share_map(setting: str, found: list[Finding]) -> bytes | None:
     names = [", ".join(n for n, shown in zip(p, (many_data, many_variants), strict=True) if shown) for p in places]
     if not many_data and not many_variants:
         names = [p[0] for p in places]
-    figure = Figure(figsize=(2.8 + 0.95 * len(victims), 1.5 + 0.42 * len(places)), layout="constrained")
-    axes = figure.subplots()
     values = [[shares.get((*p, v)) for v in victims] for p in places]
+    lines, columns = names, victims
+    if len(victims) > MANY:
+        values, lines, columns = [list(line) for line in zip(*values, strict=True)], victims, names
+    figure = Figure(figsize=(2.8 + 0.95 * len(columns), 1.5 + 0.42 * len(lines)), layout="constrained")
+    axes = figure.subplots()
     filled = [[float("nan") if s is None else 100 * s for s in line] for line in values]
     image = axes.imshow(filled, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    for (i, line), (j, _) in product(enumerate(values), enumerate(victims)):
+    for (i, line), (j, _) in product(enumerate(values), enumerate(columns)):
         share = line[j]
         text, dark = ("–", False) if share is None else (f"{100 * share:.0f}", share < 0.55)
         axes.text(j, i, text, ha="center", va="center", color="white" if dark else "black")
-    axes.set_xticks(range(len(victims)), [verbatim(v) for v in victims], rotation=30, ha="right")
-    axes.set_yticks(range(len(places)), [verbatim(n) for n in names])
+    axes.set_xticks(range(len(columns)), [verbatim(c) for c in columns], rotation=30, ha="right")
+    axes.set_yticks(range(len(lines)), [verbatim(n) for n in lines])
     figure.colorbar(image, label="recovered share, %", extend="both")
     return _png(figure)
 
@@ -95,4 +102,6 @@ def verbatim(text: str) -> str:
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100)
-    return buffer.getvalue()
+    with Image.open(buffer) as drawn:  # lines and even fields: a palette shows the same in a third of the bytes
+        drawn.convert("RGB").quantize(dither=Image.Dither.NONE).save(smaller := io.BytesIO(), "png", optimize=True)
+    return smaller.getvalue()

@@ -38,17 +38,17 @@ class Items:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the verdict.
+    """One claim of the verdict.
 
     Attributes:
         kind: ``stopped``, ``weakened``, ``broken`` or ``unknown``: the colour.
         claim: what is claimed, and of what.
-        text: the figures behind it.
+        lines: the figures behind it, and what is to be known of them.
     """
 
     kind: str
     claim: str
-    text: str
+    lines: list[str]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def _html(block: Block) -> str:
             return "<ul>" + "".join(f"<li>{safe(line)}</li>" for line in lines) + "</ul>"
         case Verdicts(verdicts):
             items = [
-                f'<li class="{safe(v.kind)}"><strong>{safe(v.claim)}</strong>: {safe(v.text)}</li>' for v in verdicts
+                f'<li class="{safe(v.kind)}"><strong>{safe(v.claim)}</strong>{_html(Items(v.lines))}</li>'
+                for v in verdicts
             ]
             return '<ul class="verdicts">\n' + "\n".join(items) + "\n</ul>"
         case Table(caption, head, rows):
@@ -142,7 +143,7 @@ def _markdown(block: Block) -> str:
         case Items(lines):
             return "\n".join(f"* {_plain(line)}" for line in lines)
         case Verdicts(verdicts):
-            return "\n".join(f"* **{_plain(v.claim)}**: {_plain(v.text)}" for v in verdicts)
+            return "\n".join("\n  * ".join([f"* **{_plain(v.claim)}**", *map(_plain, v.lines)]) for v in verdicts)
         case Table(caption, head, rows):
             cells = [head, ["---"] * len(head), *rows]
             table = ["| " + " | ".join(map(_plain, line)) + " |" for line in cells]

@@ -214,6 +214,7 @@ def document(asked: Asked, found: list[Finding], drawn: dict[str, bytes]) -> Ite
         yield Verdicts(lines)
     else:
         yield Text("Nothing was measured of a protected setting.")
+    yield from _maps(spec, found)
     yield Heading(3, "How this is decided")
     yield Items(rules())
     yield Heading(2, "All figures")
@@ -230,9 +231,9 @@ def document(asked: Asked, found: list[Finding], drawn: dict[str, bytes]) -> Ite
     absent = missing(spec, asked.rows)
     yield Heading(3, "Failed and missing cells")
     yield Items(lost + absent) if lost or absent else Text("None.")
-    if figures := list(_figures(spec, found, drawn)):
-        yield Heading(2, "Figures")
-        yield from figures
+    if drawn:
+        yield Heading(2, "Learning curves")
+        yield from _curves(found, drawn)
     yield Heading(2, "Pictures")
     yield from _pictures(asked)
     yield Heading(2, "How visible the noise is, and what it tells")
@@ -256,7 +257,7 @@ def document(asked: Asked, found: list[Finding], drawn: dict[str, bytes]) -> Ite
 
 def numbers(found: list[Finding]) -> Table:
     """A line for each data set, variant, setting and victim."""
-    head = ["data", "variant", "setting", "victim", "chance", "clean", "protected", "selected", "peak", "recovered"]
+    head = ["data", "variant", "setting", "victim", "verdict", "clean", "protected", "recovered"]
     partly = any(f.remainder for f in found)
     head += ["clean remainder alone"] if partly else []
     rows = []
@@ -269,12 +270,8 @@ def numbers(found: list[Finding]) -> Table:
         seeds = ", ".join(map(str, f.seeds)) or "none"
         alone = [percent(f.remainder, 1)] if partly else []
         place = [f.data, f.variant, f.setting, f.victim]
-        rows.append([*place, f"{100 * f.chance:.0f}", *scores, share, *alone, last, seeds])
-    return Table(
-        "What victims reach on clean images",
-        [*head, "verdict", "seeds"],
-        rows,
-    )
+        rows.append([*place, last, *scores[:2], share, *alone, *scores[2:], f"{100 * f.chance:.0f}", seeds])
+    return Table("What victims reach on clean images", [*head, "selected", "peak", "chance", "seeds"], rows)
 
 
 def beside_published(published: dict[str, Any], found: list[Finding]) -> Iterator[Block]:
@@ -292,7 +289,8 @@ def beside_published(published: dict[str, Any], found: list[Finding]) -> Iterato
     yield Table("Accuracy on clean images in %, standard setting", head, rows)
 
 
-def _figures(spec: dict[str, Any], found: list[Finding], drawn: dict[str, bytes]) -> Iterator[Block]:
+def _maps(spec: dict[str, Any], found: list[Finding]) -> Iterator[Block]:
+    """The recovered shares at a glance, where there is more than one."""
     from experiments.figures import share_map  # matplotlib
 
     several = len(spec["victims"]) > 1 or len(spec["variants"]) > 1
@@ -307,6 +305,9 @@ def _figures(spec: dict[str, Any], found: list[Finding], drawn: dict[str, bytes]
             yield Picture(
                 png, f"Map of recovered shares, {setting} setting. {listed}.", f"Recovered share, {setting} setting"
             )
+
+
+def _curves(found: list[Finding], drawn: dict[str, bytes]) -> Iterator[Block]:
     for data, png in drawn.items():
         ends = "; ".join(
             f"{f.victim}, {f.variant}, {f.setting}: clean {percent(f.clean)} %, protected {percent(f.protected)} %"

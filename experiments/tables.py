@@ -366,6 +366,16 @@ def kills(result: dict[str, Any]) -> str:
     )
 
 
+def killed_grid(result: dict[str, Any]) -> str:
+    """What a grid takes that is killed on the way."""
+    when = " and ".join(str(row["finished"]) for row in result["rounds"])
+    return (
+        f"`grid={result['grid']}`, {result['cells']} cells, killed by SIGKILL {result['kills']} times (when {when} were "
+        f"finished) and started again: {result['seconds'] / 60:.0f} minutes by the clock, {result['lost']} cells lost, "
+        f"{result['done_twice']} done twice, {result['missing']} missing. {where_measured(result)}"
+    )
+
+
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
@@ -394,6 +404,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/VICTIMS.md": {
         "victims/config.py": recipes,
         "results/victims_cpu.json": lambda: victim_speed(load("victims_cpu")),
+        "results/killed_grid_cpu.json": lambda: killed_grid(load("killed_grid_cpu")),
         "results/grids/lent": lambda: grid_table("lent"),
     },
     "docs/METHODS.md": {"baselines": methods, "results/methods_cpu.json": lambda: fitting("methods_cpu")}

@@ -19,6 +19,7 @@ Row = dict[str, Any]
 STOPPED, WEAKENED = 0.10, 0.50  # largest recovered share that is called so; above: not protected
 LEARNED = 0.10  # by how much the clean victim must pass chance before anything is concluded from it
 ENOUGH_SEEDS = 3
+FEW = 6  # victims that are named with their figures; of more, the range is told and the table has the rest
 CLEAN = {"standard": "clean", "fast": "clean_fast", "misnamed": "clean_fast"}
 REMAINDER = {"standard": "remainder", "fast": "remainder_fast"}
 PROTECTED = ("standard", "fast")  # settings that are a protection; misnamed explains one
@@ -191,7 +192,8 @@ def verdict(group: list[Finding], variant: str = "") -> Verdict:
     lost = graded.get("not protected", [])
     where = f"{group[0].data} ({variant}{group[0].setting} setting)"
     if lost and held:
-        kind, claim = "broken", f"Broken on {where} by {'; '.join(f.victim for f in lost)}"
+        by = "; ".join(f.victim for f in lost) if len(lost) <= FEW else f"{len(lost)} of {len(group)} victims"
+        kind, claim = "broken", f"Broken on {where} by {by}"
     elif lost:
         kind, claim = "broken", f"Not protected: {where}"
     elif "weakened" in graded:
@@ -200,19 +202,32 @@ def verdict(group: list[Finding], variant: str = "") -> Verdict:
         kind, claim = "stopped", f"Stops training on {where}"
     else:
         kind, claim = "unknown", f"Nothing can be said about {where}"
-    parts = []
-    for name, members in graded.items():
-        figures = "; ".join(f"{f.victim} {percent(f.clean)} → {percent(f.protected)} %" for f in members)
-        parts.append(f"{name}: {figures}" if len(graded) > 1 else figures)
-    text = [". ".join(parts) + f" (chance {100 * group[0].chance:.0f} %)."] if parts else []
-    text += [_unknown(f) for f in group if f.grade == "unknown"]
-    text += [line for f in held + lost for line in _doubts(f)]
+    lines = [
+        (f"{name.capitalize()}: " if len(graded) > 1 or len(members) > FEW else "") + _told(members, len(group))
+        for name, members in graded.items()
+    ]
+    if lines:
+        lines[-1] += f" (chance {100 * group[0].chance:.0f} %)"
+    lines += [_unknown(f) for f in group if f.grade == "unknown"]
+    lines += [line for f in held + lost for line in _doubts(f)]
     if held + lost:
         fewest = min(len(f.seeds) for f in held + lost)
         count = "One seed" if fewest == 1 else f"{fewest} seeds"
-        text += _beside(held + lost)
-        text.append(f"{count}: a hint, not a result." if fewest < ENOUGH_SEEDS else f"{count}.")
-    return Verdict(kind, claim, " ".join(text))
+        lines += _beside(held + lost)
+        lines.append(f"{count}: a hint, not a result." if fewest < ENOUGH_SEEDS else f"{count}.")
+    return Verdict(kind, claim, lines)
+
+
+def _told(members: list[Finding], of: int) -> str:
+    """The figures of some victims: each one's, or how many of how many they are and the two ends."""
+
+    def figures(f: Finding) -> str:
+        return f"{f.victim}: {percent(f.clean)} → {percent(f.protected)} %"
+
+    if len(members) <= FEW:
+        return "; ".join(map(figures, members))
+    first, *_, last = sorted(members, key=lambda f: f.share or 0.0)
+    return f"{len(members)} of {of} victims, from {figures(first)} to {figures(last)}"
 
 
 def _unknown(f: Finding) -> str:

@@ -86,7 +86,7 @@ def one(rows: list[dict[str, Any]], **changes: Any) -> Finding:
 def test_the_verdict_at_its_thresholds(protected: float, kind: str, claim: str) -> None:
     [line] = told([victim("clean", 0, 0.9), victim("standard", 0, protected)])
     assert (line.kind, line.claim) == (kind, claim)
-    assert line.text == f"v 90 → {100 * protected:.0f} % (chance 10 %). One seed: a hint, not a result."
+    assert line.lines == [f"v: 90 → {100 * protected:.0f} % (chance 10 %)", "One seed: a hint, not a result."]
 
 
 def test_one_lost_victim_breaks_a_protection_and_is_named() -> None:
@@ -95,9 +95,23 @@ def test_one_lost_victim_breaks_a_protection_and_is_named() -> None:
     rows += [victim("standard", s, 0.84, victim="grayscale") for s in range(3)]
     [line] = told(rows, victims={"plain": {}, "grayscale": {}}, seeds=[0, 1, 2], variants={"a": {}, "b": {}})
     assert (line.kind, line.claim) == ("broken", "Broken on d (a, standard setting) by grayscale")
-    assert line.text == (
-        "stopped: plain 90 ± 0 → 10 ± 0 %. not protected: grayscale 90 ± 0 → 84 ± 0 % (chance 10 %). 3 seeds."
-    )
+    assert line.lines == [
+        "Stopped: plain: 90 ± 0 → 10 ± 0 %", "Not protected: grayscale: 90 ± 0 → 84 ± 0 % (chance 10 %)", "3 seeds."
+    ]  # fmt: skip
+
+
+def test_many_victims_are_told_by_their_number_and_the_two_ends() -> None:
+    reached = {"plain": 0.1} | {f"v{i}": 0.6 + i / 100 for i in (5, 3, 0, 6, 1, 4, 2)}
+    rows = [
+        row
+        for v, p in reached.items()
+        for row in (victim("clean", 0, 0.9, victim=v), victim("standard", 0, p, victim=v))
+    ]
+    [line] = told(rows, victims={v: {} for v in reached})
+    assert line.claim == "Broken on d (standard setting) by 7 of 8 victims"
+    assert line.lines[:2] == [
+        "Stopped: plain: 90 → 10 %", "Not protected: 7 of 8 victims, from v0: 90 → 60 % to v6: 90 → 66 % (chance 10 %)"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("clean", "kind"), [(0.2, "stopped"), (0.199, "unknown"), (0.1, "unknown"), (0.05, "unknown")])
@@ -106,7 +120,7 @@ def test_nothing_is_claimed_where_the_clean_victim_learned_nothing(clean: float,
     assert line.kind == kind
     if kind == "unknown":
         assert line.claim == "Nothing can be said about d (standard setting)"
-        assert f"trained on clean images it reaches {100 * clean:.0f} %, chance is 10 %" in line.text
+        assert f"trained on clean images it reaches {100 * clean:.0f} %, chance is 10 %" in line.lines[0]
 
 
 def test_recovered_shares_are_of_the_same_seed_and_the_same_victim() -> None:
@@ -120,7 +134,7 @@ def test_recovered_shares_are_of_the_same_seed_and_the_same_victim() -> None:
     for change in ({"recipe": {"arch": "other"}}, {"images": 50}):
         found = one([victim("clean", 0, 0.9, **change), victim("standard", 0, 0.1)])
         assert (found.share, found.grade) == (None, "unknown")
-        assert "no seed has both" in told([victim("clean", 0, 0.9, **change), victim("standard", 0, 0.1)])[0].text
+        assert "no seed has both" in told([victim("clean", 0, 0.9, **change), victim("standard", 0, 0.1)])[0].lines[0]
     # the fast setting has the clean part B beside it, not A
     rows = [victim("clean", 0, 0.9), victim("clean_fast", 0, 0.6), victim("fast", 0, 0.35)]
     assert one(rows, settings=["clean", "clean_fast", "fast"]).share == pytest.approx(0.5)
@@ -131,9 +145,9 @@ def test_seeds_that_disagree_and_early_stopping_are_told() -> None:
     rows += [victim("standard", 0, 0.1, peak=0.6), victim("standard", 1, 0.25, peak=0.6)]
     [line] = told(rows, seeds=[0, 1])
     assert line.kind == "stopped"
-    assert "Seeds of v differ: 0 to 19 % recovered." in line.text
-    assert "At its best epoch v reaches 60 ± 0 % (62 % recovered, not protected)" in line.text
-    assert line.text.endswith("2 seeds: a hint, not a result.")
+    assert "Seeds of v differ: 0 to 19 % recovered." in line.lines
+    assert any("At its best epoch v reaches 60 ± 0 % (62 % recovered, not protected)" in text for text in line.lines)
+    assert line.lines[-1] == "2 seeds: a hint, not a result."
 
 
 def test_grades() -> None:
@@ -293,7 +307,7 @@ def test_committed_rows_give_a_report_without_data_or_store(tmp_path: Path, caps
     asked = json.loads((folder / "grid.json").read_text())
     assert len(page.all("img")) == len(asked["data"])
     assert "Stops training on svhn_1k (standard setting)" in page.texts
-    assert ": narrow 42 → 10 % (chance 10 %). One seed: a hint, not a result." in page.texts
+    assert {"narrow: 42 → 10 % (chance 10 %)", "One seed: a hint, not a result."} <= set(page.texts)
     assert "Not protected: ham10000_64 (fast setting)" in page.texts
     lines = list(csv.DictReader((folder / "table.csv").open()))
     assert len(lines) == len(asked["data"]) * 3
