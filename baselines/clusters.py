@@ -1,8 +1,10 @@
 """Unlearnable Clusters: one pattern for each cluster of a surrogate's features, which leads it to another cluster."""
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import ClustersConfig
@@ -27,23 +29,26 @@ class UnlearnableClusters(Resumable):
 
     A surrogate's features F of all images are divided by k-means into p clusters with centres μ_1, …, μ_p. Every
     cluster i has a generator, which makes one pattern δ_i from noise σ that stays the same, and learns to carry the
-    features of all its images to the centre of another cluster, the next one (published: an offset of 1):
+    features of all images, read as a distribution, to the centre of another cluster, the next one (published: an
+    offset of 1):
 
-        min_{ξ_i} E_{x in cluster i} ‖F(x + δ_i) − μ_{i+1 modulo p}‖²,   δ_i = g_{ξ_i}(σ), ‖δ_i‖∞ ≤ ε
+        min_{ξ_i} E_x KL(softmax μ_{i+1 modulo p} ‖ softmax F(x + δ_i)),   δ_i = g_{ξ_i}(σ), ‖δ_i‖∞ ≤ ε
 
     Images of a cluster become alike (uniformity goes) and sit where others belong (discrepancy goes), whatever classes
     somebody will teach.
 
-    Published (program's settings): p = 10, 50 epochs, 1e-4; ε = 16/255 at 224×224, here ``gan.epsilon``. An image gets
-    the pattern of the centre that its features are nearest to: ``protect`` needs no label and takes unseen images of
-    the fitted shape.
+    Published: p = 10, 50 epochs of all images for each generator in batches of 256, Adam with a rate that falls from
+    1e-4 as a cosine and a weight decay of 5e-4; ε = 16/255 at 224×224, here ``gan.epsilon``. These, the loss and that
+    each generator sees all images are those of the program that its authors published. An image gets the pattern of the
+    centre that its features are nearest to: ``protect`` needs no label and takes unseen images of the fitted shape.
 
     Bound: L∞ at ε rounded down to whole grey levels, in crafting as in what is stored.
 
     Deviations: the published surrogate is a pretrained ResNet-50 (ImageNet or CLIP), which needs large images and a
     GPU; ours is ``narrow``, trained on the clean images with their labels, so ``fit`` is not label-agnostic though
-    ``protect`` is. That the distance is the squared one, and the optimiser Adam, is our reading. The generator is that
-    of baselines/generator.py. Black and white pixels are clipped with the slope of the unclipped sum.
+    ``protect`` is. The generator is that of baselines/generator.py, bounded by a tanh (published: a ResNet's output,
+    cut off at ±ε). Crafting neither crops nor flips. The rate falls with each epoch (published: each step). Black and
+    white pixels are clipped with the slope of the unclipped sum.
 
     Args:
         options: of this method.
@@ -51,7 +56,7 @@ class UnlearnableClusters(Resumable):
 
     Attributes:
         centres: float p×D; patterns: float p×C×H×W in [0, 1] pixel units; set by ``fit``.
-        distances: for each epoch, the mean squared distance of all images' features from the centre aimed at.
+        distances: for each epoch, the mean divergence of all images' features from the centres aimed at.
     """
 
     name = "clusters"
@@ -86,12 +91,13 @@ class UnlearnableClusters(Resumable):
             self.features = headless(model)
             found = self._features(train)
             self.centres = k_means(found, options.count, draws(seed, 1))
-            clusters = nearest(found, self.centres)
             start = torch.rand(1, *train.shape).to(device)
             makers = [NoiseGenerator(channels, options.width, bound).to(device) for _ in range(options.count)]
             for maker in makers:
                 tally.watch(maker)
-            optimizers = [torch.optim.Adam(maker.parameters(), options.lr) for maker in makers]
+            optimizers = [
+                torch.optim.Adam(maker.parameters(), options.lr, weight_decay=options.weight_decay) for maker in makers
+            ]
             kept, first = Kept(self.keep, options, train, seed, device), 0
             self.distances = []
             if kept.state:
@@ -100,19 +106,20 @@ class UnlearnableClusters(Resumable):
                     optimizer.load_state_dict(state[1])
                 first, self.distances = kept.state["epoch"], kept.state["distances"]
                 tally.forward, tally.backward = kept.state["passes"]
-            aims = self.centres.roll(-1, 0).to(device)
+            aims = self.centres.roll(-1, 0).softmax(1).to(device)
             for epoch in range(first, options.epochs):
                 total = 0.0
-                for cluster, (maker, optimizer) in enumerate(zip(makers, optimizers, strict=True)):
-                    members = (clusters == cluster).nonzero()[:, 0]
-                    for rows in members[torch.randperm(len(members))].split(options.batch_size):
+                for maker, optimizer, aim in zip(makers, optimizers, aims, strict=True):
+                    for group in optimizer.param_groups:
+                        group["lr"] = options.lr * (1 + math.cos(math.pi * epoch / options.epochs)) / 2
+                    for rows in torch.randperm(len(train)).split(options.batch_size):
                         batch = to_float(train.pixels(rows)).to(device)
-                        away = self.features(worn(batch, maker(start))) - aims[cluster]
-                        loss = away.square().sum(1).mean()
+                        features = self.features(worn(batch, maker(start))).flatten(1)
+                        loss = divergence(features, aim)
                         optimizer.zero_grad(set_to_none=True)
                         loss.backward()
                         optimizer.step()
-                        total += loss.item() * len(rows) / len(train)
+                        total += loss.item() * len(rows) / len(train) / options.count
                 self.distances.append(total)
                 progress(0.5 + (epoch + 1) / options.epochs / 2)
                 kept.save(
@@ -153,6 +160,11 @@ class UnlearnableClusters(Resumable):
         device = next(iter(self.features.parameters()), torch.zeros(0)).device
         parts = [to_float(images.pixels(rows)).to(device) for rows in torch.arange(len(images)).split(CHUNK)]
         return torch.cat([self.features(part).flatten(1).cpu() for part in parts])
+
+
+def divergence(features: Tensor, aim: Tensor) -> Tensor:
+    """Mean Kullback–Leibler divergence of softmax(features), float B×D, from a distribution, float D."""
+    return F.kl_div(features.log_softmax(1), aim.expand_as(features), reduction="batchmean")
 
 
 def headless(model: nn.Module) -> nn.Module:

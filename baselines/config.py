@@ -175,9 +175,9 @@ class DeepConfuseConfig:
     """DeepConfuse (Feng et al., NeurIPS 2019)."""
 
     arch: str = option("narrow", "classifier that is led astray: 'narrow' or any timm model name; published: vgg11")
-    trials: int = option(500, "classifiers trained from the start, one after another", ge=1)
-    epochs: int = option(10, "epochs of each of them", ge=1)
-    batch_size: int = option(128, "images a step", ge=2)
+    trials: int = option(1000, "classifiers trained from the start, one after another", ge=1)
+    epochs: int = option(20, "epochs of each of them", ge=1)
+    batch_size: int = option(256, "images a step", ge=2)
     classifier_lr: float = option(0.01, "learning rate of the classifier's plain sgd", gt=0)
     lr: float = option(1e-4, "learning rate of the generator's Adam", gt=0)
     width: int = option(16, "channels of the generator at full resolution", ge=8)
@@ -189,8 +189,9 @@ class GueConfig:
 
     arch: str = option("narrow", "classifier of the game: 'narrow' or any timm model name; published: resnet18")
     epochs: int = option(50, "epochs of the game", ge=1)
-    batch_size: int = option(128, "images a step", ge=2)
+    batch_size: int = option(256, "images a step", ge=2)
     steps: int = option(10, "steps in which the classifier's answer is sought, for each batch", ge=1)
+    answer_lr: float = option(1e-4, "learning rate of Adam in these steps", gt=0)
     classifier_lr: float = option(0.01, "learning rate of the classifier's plain sgd", gt=0)
     lr: float = option(0.1, "learning rate of the generator's plain sgd", gt=0)
     eta: float = option(1.5, "how fast the classifier must near its answer", gt=0)
@@ -202,9 +203,10 @@ class ClustersConfig:
     """Unlearnable clusters (Zhang et al., CVPR 2023)."""
 
     count: int = option(10, "clusters", ge=2)
-    epochs: int = option(50, "epochs of the generators", ge=1)
-    batch_size: int = option(128, "images a step", ge=1)
-    lr: float = option(1e-4, "learning rate of the generators' Adam", gt=0)
+    epochs: int = option(50, "epochs of each generator, of all images", ge=1)
+    batch_size: int = option(256, "images a step", ge=1)
+    lr: float = option(1e-4, "learning rate of the generators' Adam at the start; it falls as a cosine", gt=0)
+    weight_decay: float = option(5e-4, "of the generators' Adam", ge=0)
     width: int = option(16, "channels of a generator at full resolution", ge=8)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
 

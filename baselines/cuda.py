@@ -18,17 +18,18 @@ class ConvolutionFilters:
     """Sadasivan et al., "CUDA: Convolution-based Unlearnable Datasets", CVPR 2023 (arXiv 2303.04278).
 
     Every class k has a filter F_k of side s, its centre 1, the rest drawn from U(0, p); each channel of an image of the
-    class is convolved with it, zeros beyond the edge, and the image scaled back to the range of pixels:
+    class is convolved with it, zeros beyond the edge, and the image scaled so that its largest value is 1:
 
-        x′ = z / max(1, max z),   z = F_y ∗ x
+        x′ = z / max z,   z = F_y ∗ x
 
     Published: s = 3, p = 0.3 for CIFAR-10 and CIFAR-100; s = 9, p = 0.06 for ImageNet-100. Needs labels; protects any
     image of the shape it was fitted on.
 
     Bound: none; the change is multiplicative and large, whatever bound is asked for.
 
-    Deviations: written from the paper alone. All channels share a class's filter, and an image whose largest value
-    stays at or below 1 is not brightened: both are our reading.
+    Deviations: none from the paper that we know of. That all channels share a class's filter, and that dark images are
+    brightened, is as in the program that its authors published; there the 1 stands at a drawn place of the filter, and
+    pixels are rounded down, here to the nearest level.
 
     Args:
         options: of this method.
@@ -77,6 +78,6 @@ class ConvolutionFilters:
             rows = images.labels == label
             worn = F.conv2d(clean[rows].flatten(0, 1)[:, None], self.filters[label][None, None], padding="same")
             worn = worn.reshape(-1, *self.shape)
-            worn = worn / worn.amax((1, 2, 3), keepdim=True).clamp_min(1)
+            worn = worn / worn.amax((1, 2, 3), keepdim=True).clamp_min(1e-6)  # a black image stays black
             protected[rows] = (255 * worn).round().to(torch.uint8)
         return protected

@@ -59,7 +59,7 @@ def implied(method: Method, c: BaselinesConfig, images: int) -> float:
         "deepconfuse": c.deepconfuse.trials * c.deepconfuse.epochs * (1 + 1 + 3),
         # the answer's steps; f here and at the answer, and g; f on clean images
         "gue": c.gue.epochs * (c.gue.steps + 3 + 1),
-        "clusters": c.clusters.surrogate.epochs + c.clusters.epochs,
+        "clusters": c.clusters.surrogate.epochs + c.clusters.count * c.clusters.epochs,
     }
     return float(found.get(method, 0.0))
 

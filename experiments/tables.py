@@ -370,8 +370,8 @@ def killed_grid(result: dict[str, Any]) -> str:
     """What a grid takes that is killed on the way."""
     when = " and ".join(str(row["finished"]) for row in result["rounds"])
     return (
-        f"`grid={result['grid']}`, {result['cells']} cells, killed by SIGKILL {result['kills']} times (when {when} were "
-        f"finished) and started again: {result['seconds'] / 60:.0f} minutes by the clock, {result['lost']} cells lost, "
+        f"`grid={result['grid']}`, {result['cells']} cells, killed {result['kills']} times by SIGKILL when {when} were "
+        f"finished, and started again: {result['seconds'] / 60:.0f} minutes by the clock, {result['lost']} cells lost, "
         f"{result['done_twice']} done twice, {result['missing']} missing. {where_measured(result)}"
     )
 
