@@ -2,7 +2,7 @@
 
 ::
 
-    python -m experiments.benchmarks.methods images=256 rounds=3
+    python -m experiments.benchmarks.methods images=256 rounds=5
 
 Each method that crafts noise against a classifier is fitted on a few embedded digits, with few steps. Its passes,
 counted as executed, are compared with those that its paper's steps imply with the same options (baselines/facts.py),
@@ -90,11 +90,14 @@ def measured(name: Method, train: ImageSet, classes: int, rounds: int) -> dict[s
     """Passes and seconds of one method beside what its paper implies."""
     config, ratios, timed = few(), [], learned(name, few(), len(train)) > 0
     for _ in range(rounds if timed else 1):
-        making, learning = (bare(train, classes, LONG_ENOUGH, flag) for flag in (False, True))
+        # before and after, since a machine's speed drifts
+        before = [bare(train, classes, LONG_ENOUGH, flag) for flag in (False, True)]
         protection = make_protection(name, config, 8.0)
         started = time.process_time()
         protection.fit(train, classes, 0, CPU, lambda _: None)
         spent = time.process_time() - started
+        after = [bare(train, classes, LONG_ENOUGH, flag) for flag in (False, True)]
+        making, learning = ((one + two) / 2 for one, two in zip(before, after, strict=True))
         times = getattr(protection, "rounds", 1)
         least, own = (times * f(name, config, len(train)) for f in (implied, learned))
         ratios.append(spent / len(train) / (own * learning + (least - own) * making))
@@ -110,7 +113,7 @@ def measured(name: Method, train: ImageSet, classes: int, rounds: int) -> dict[s
 def main(arguments: list[str]) -> int:
     """Measures, prints and writes the result; 1 where a method takes more than LIMIT of what is implied."""
     given = dict(argument.partition("=")[::2] for argument in arguments)
-    count, rounds = int(given.get("images", 256)), int(given.get("rounds", 3))
+    count, rounds = int(given.get("images", 256)), int(given.get("rounds", 5))
     torch.set_num_threads(1)
     data = make_data(compose(["data=digits"])[0])
     train = data.parts["train"].subset(torch.arange(count))
