@@ -56,7 +56,7 @@ class UnlearnableClusters(Resumable):
 
     Attributes:
         centres: float p×D; patterns: float p×C×H×W in [0, 1] pixel units; set by ``fit``.
-        distances: for each epoch, the mean divergence of all images' features from the centres aimed at.
+        divergences: for each epoch, the mean divergence of all images' features from the centres aimed at.
     """
 
     name = "clusters"
@@ -68,7 +68,7 @@ class UnlearnableClusters(Resumable):
         self.features: nn.Module | None = None
         self.centres: Tensor | None = None
         self.patterns: Tensor | None = None
-        self.distances: list[float] = []
+        self.divergences: list[float] = []
 
     def fit(
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
@@ -99,34 +99,33 @@ class UnlearnableClusters(Resumable):
                 torch.optim.Adam(maker.parameters(), options.lr, weight_decay=options.weight_decay) for maker in makers
             ]
             kept, first = Kept(self.keep, options, train, seed, device), 0
-            self.distances = []
+            self.divergences = []
             if kept.state:
                 for maker, optimizer, state in zip(makers, optimizers, kept.state["makers"], strict=True):
                     maker.load_state_dict(state[0])
                     optimizer.load_state_dict(state[1])
-                first, self.distances = kept.state["epoch"], kept.state["distances"]
+                first, self.divergences = kept.state["epoch"], kept.state["divergences"]
                 tally.forward, tally.backward = kept.state["passes"]
             aims = self.centres.roll(-1, 0).softmax(1).to(device)
             for epoch in range(first, options.epochs):
-                total = 0.0
+                total = torch.zeros((), device=device)
                 for maker, optimizer, aim in zip(makers, optimizers, aims, strict=True):
                     for group in optimizer.param_groups:
                         group["lr"] = options.lr * (1 + math.cos(math.pi * epoch / options.epochs)) / 2
                     for rows in torch.randperm(len(train)).split(options.batch_size):
                         batch = to_float(train.pixels(rows)).to(device)
-                        features = self.features(worn(batch, maker(start))).flatten(1)
-                        loss = divergence(features, aim)
+                        loss = divergence(self.features(worn(batch, maker(start))), aim)
                         optimizer.zero_grad(set_to_none=True)
                         loss.backward()
                         optimizer.step()
-                        total += loss.item() * len(rows) / len(train) / options.count
-                self.distances.append(total)
+                        total += loss.detach() * len(rows) / len(train) / options.count
+                self.divergences.append(total.item())
                 progress(0.5 + (epoch + 1) / options.epochs / 2)
                 kept.save(
                     {
                         "makers": [[m.state_dict(), o.state_dict()] for m, o in zip(makers, optimizers, strict=True)],
                         "epoch": epoch + 1,
-                        "distances": self.distances,
+                        "divergences": self.divergences,
                         "passes": [tally.forward, tally.backward],
                     }
                 )

@@ -93,7 +93,7 @@ class DeepConfuse(ProtectsByGenerator, Resumable):
                 before.load_state_dict(generator.state_dict())
                 model = build_classifier(options.arch, classes, channels, (height, width)).to(device).train()
                 tally.watch(model)
-                total = 0.0
+                total = torch.zeros((), device=device)
                 for epoch in range(options.epochs):
                     for rows in torch.randperm(len(train)).to(device).tensor_split(parts):
                         batch, of = to_float(images[rows]), labels[rows]
@@ -101,10 +101,10 @@ class DeepConfuse(ProtectsByGenerator, Resumable):
                         optimizer.zero_grad(set_to_none=True)
                         (-loss).backward()
                         optimizer.step()
-                        total += loss.item() * len(rows)
+                        total += loss.detach() * len(rows)
                         follow(model, worn(batch, before(batch)), of, options.classifier_lr)
                     progress((trial + (epoch + 1) / options.epochs) / options.trials)
-                self.losses.append(total / options.epochs / len(train))
+                self.losses.append(total.item() / options.epochs / len(train))
                 kept.save(
                     {
                         "generator": generator.state_dict(),

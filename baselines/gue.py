@@ -91,11 +91,11 @@ class GameGenerator(ProtectsByGenerator, Resumable):
                 tally.forward, tally.backward = kept.state["passes"]
             parts = max(1, len(train) // options.batch_size)
             for epoch in range(first, options.epochs):
-                sums = [0.0, 0.0]
+                sums = torch.zeros(2, device=device)
                 for rows in torch.randperm(len(train)).to(device).tensor_split(parts):
                     losses = move(model, generator, to_float(images[rows]), labels[rows], options)
-                    sums = [total + len(rows) / len(train) * loss for total, loss in zip(sums, losses, strict=True)]
-                self.history.append((sums[0], sums[1]))
+                    sums += len(rows) / len(train) * losses
+                self.history.append((sums[0].item(), sums[1].item()))
                 progress((epoch + 1) / options.epochs)
                 kept.save(
                     {
@@ -125,10 +125,8 @@ def multiplier(slopes: list[Tensor], wanted: list[Tensor | None], eta: float) ->
     return ((eta * square - product) / square.clamp_min(1e-12)).clamp_min(0)
 
 
-def move(
-    model: nn.Module, generator: nn.Module, images: Tensor, labels: Tensor, options: GueConfig
-) -> tuple[float, float]:
-    """One batch of the game: follower and leader take a step; gives L and the payoff before it."""
+def move(model: nn.Module, generator: nn.Module, images: Tensor, labels: Tensor, options: GueConfig) -> Tensor:
+    """One batch of the game: follower and leader take a step; gives L and the payoff before it, float 2."""
     weights, leading = dict(model.named_parameters()), list(generator.parameters())
     statistics = {name: value.clone() for name, value in model.named_buffers()}
 
@@ -154,4 +152,4 @@ def move(
             weight.sub_(options.classifier_lr * (want + share * slope))
         for weight, slope in zip(leading, down[len(weights) :], strict=True):
             weight.sub_(options.lr * share * slope)
-    return follower.item(), clean.item()
+    return torch.stack([follower, clean]).detach()

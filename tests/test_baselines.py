@@ -657,7 +657,7 @@ def test_clusters_wear_one_pattern_each_that_leads_to_the_next_cluster() -> None
     for k in range(3):
         assert (noise[own == k] == noise[own == k][0]).all()
     assert len(clusters.patterns.unique(dim=0)) == 3
-    assert clusters.distances[-1] < clusters.distances[0]
+    assert clusters.divergences[-1] < clusters.divergences[0]
     assert clusters.features is not None
     with torch.no_grad():
         clean, protected = (clusters.features(images / 255) for images in (train.images, clusters.protect(train)))

@@ -9,14 +9,12 @@ program gets SIGKILL in the middle of the others, its processes must end by them
 Rows and report are then in ``<folder>/grid``. Needs Linux (``/proc``).
 """
 
-import os
 import random
-import signal
 import sys
 import time
 from pathlib import Path
 
-from experiments.benchmarks.kills import PATIENCE, living, start
+from experiments.benchmarks.kills import hung, start
 from experiments.folder import environment, write_json
 from experiments.grid import cells_of, known_rows, read_grid
 
@@ -29,6 +27,8 @@ def finished(store: Path) -> dict[str, int]:
 def main(arguments: list[str]) -> int:
     """Computes the grid and writes the result; 1 if a cell was lost, done twice or failed, or a process hung."""
     given = dict(argument.partition("=")[::2] for argument in arguments)
+    if not given.keys() >= {"grid", "folder"}:
+        raise SystemExit("give grid=<name> and folder=<a new folder>")
     name, kills, jobs, seed = (
         given["grid"],
         int(given.get("kills", 2)),
@@ -55,13 +55,9 @@ def main(arguments: list[str]) -> int:
             raise SystemExit(f"the grid ended by itself with {process.returncode}; see {log}")
         process.kill()
         process.wait()
-        killed = time.monotonic()
-        while (left := living(mark)) and time.monotonic() - killed < PATIENCE:
-            time.sleep(0.1)
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
+        left = hung(mark)
         kept.append(finished(store))
-        rounds.append({"finished": len(kept[-1]), "hung": bool(left), "seconds": time.perf_counter() - clock})
+        rounds.append({"finished": len(kept[-1]), "hung": left, "seconds": time.perf_counter() - clock})
         print(f"kill {len(rounds)}: {rounds[-1]}", flush=True)
     code = start(command, log)[0].wait()
     seconds, now = time.perf_counter() - clock, finished(store)

@@ -71,6 +71,16 @@ def living(mark: str) -> dict[int, bool]:
     return found
 
 
+def hung(mark: str) -> bool:
+    """Waits until all processes of a start have ended; False, or True if some had to be killed after PATIENCE."""
+    started = time.monotonic()
+    while (left := living(mark)) and time.monotonic() - started < PATIENCE:
+        time.sleep(0.1)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return bool(left)
+
+
 def disturbed(folder: Path, log: Path, launcher: str, draw: random.Random) -> dict[str, Any] | None:
     """One start and its kill: what became of it; None if the run was done before."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -93,16 +103,12 @@ def disturbed(folder: Path, log: Path, launcher: str, draw: random.Random) -> di
     chosen = draw.choice(sorted(ranks))
     os.kill(chosen, signal.SIGKILL)
     killed = time.monotonic()
-    while (left := living(mark)) and time.monotonic() - killed < PATIENCE:
-        process.poll()
-        time.sleep(0.1)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
+    left = hung(mark)
     process.wait()
     return {
         "launcher": launcher,
         "first": chosen == min(ranks),
-        "hung": bool(left),
+        "hung": left,
         "seconds": time.monotonic() - killed,
     }
 
