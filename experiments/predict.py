@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from callbacks.retraining import patient
-from datamodules.photo_folder import Summary
 from experiments.launch import MeetingDDP, company, processes, quieten, started_by
 from experiments.owner_config import ProtectConfig
 from gan.networks import Generator
+from photos.folder import Summary
 
 AGAIN = "what is done is kept; give the same command again"
 

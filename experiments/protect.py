@@ -8,13 +8,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from callbacks.pictures import save_picture
 from datamodules.config import DataError, path_of
-from datamodules.photo_folder import REPORT, Summary, check_places, control_of, planned, share, verify_folder
-from datamodules.photo_manifest import MANIFEST, Skipped, entries, lines_of, read_head
 from experiments.folder import is_main, say
 from experiments.launch import processes
 from experiments.owner_config import ExportConfig, InspectConfig, ProtectConfig, VerifyConfig
 from experiments.predict import predict, threads
-from experiments.protector import Protector, amplified
+from photos.folder import REPORT, Summary, check_places, control_of, planned, share, verify_folder
+from photos.manifest import MANIFEST, Skipped, entries, lines_of, read_head
+from photos.protector import Protector, amplified
 
 SHOWN = 20
 

@@ -74,7 +74,7 @@ def fresh_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """File of an untrained generator for colour; tests that change it copy it."""
-    from photos import stored_generator  # imports torch
+    from albums import stored_generator  # imports torch
 
     return stored_generator(tmp_path_factory.mktemp("colour"))
 
@@ -82,6 +82,6 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gray_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for gray."""
-    from photos import stored_generator
+    from albums import stored_generator
 
     return stored_generator(tmp_path_factory.mktemp("gray"), 1)

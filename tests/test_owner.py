@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from photos import CARD, OPTIONS, RNG, album, content, decoded, lines, network, picture, write
+from albums import CARD, OPTIONS, RNG, album, content, decoded, lines, network, picture, write
 from PIL import Image
 
 from datamodules.decode import BadImage
-from datamodules.photo import SMALL, Photo, read_photo
-from datamodules.photo_jpeg import encode_jpeg
-from datamodules.photo_manifest import MANIFEST
 from experiments import fit as fitting
 from experiments.cli import main
-from experiments.protector import Protector
-from gan.native import folded, independent, read_codes
 from gan.networks import build_generator
 from gan.protection import save_generator
+from photos.jpeg import encode_jpeg
+from photos.manifest import MANIFEST
+from photos.noise import folded, independent, read_codes
+from photos.photo import SMALL, Photo, read_photo
+from photos.protector import Protector
 
 ROOT = Path(__file__).parents[1]
 pydicom = pytest.importorskip("pydicom")
@@ -67,7 +67,7 @@ def test_machines_that_do_not_read_independently_are_found_out(generator: Path, 
     monkeypatch.setattr(net, "code", lambda images: true(images) + 1e-7 * torch.arange(len(images))[:, None])
     assert not independent(net, 3, (16, 16))
     protector = Protector.load(generator)
-    monkeypatch.setattr("experiments.protector.independent", lambda *arguments: False)
+    monkeypatch.setattr("photos.protector.independent", lambda *arguments: False)
     assert protector.batch == 1
 
 
@@ -254,7 +254,7 @@ def test_jpeg_shrinks_noise_where_no_quality_is_enough_and_gives_up_in_the_end()
 def test_the_report_has_ssim_as_it_is_defined(generator: Path, tmp_path: Path) -> None:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    from experiments.owner_report import ssim
+    from photos.report import ssim
 
     before = write(tmp_path / "in" / "a.png", smooth(30, 40))
     write(tmp_path / "in" / "dot.png", picture(1, 1))
@@ -467,7 +467,7 @@ KILLS = """
 import os, random, signal, sys, time
 import torch
 from experiments import protector as module
-from experiments.protector import Protector
+from photos.protector import Protector
 
 module.page = lambda *arguments: "report"  # drawing takes longer than protecting so few photos
 source, dest, generator, kills = sys.argv[1:4] + [int(sys.argv[4])]
@@ -506,7 +506,7 @@ def test_fifty_kills_at_random_moments_leave_no_trace(generator: Path, tmp_path:
 
 PEAK = """
 import resource, sys
-from experiments.protector import Protector
+from photos.protector import Protector
 Protector.load(sys.argv[3]).protect_folder(sys.argv[1], sys.argv[2], workers=2)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

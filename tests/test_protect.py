@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from photos import RNG, album, content, decoded, lines, network, picture, write
+from albums import RNG, album, content, decoded, lines, network, picture, write
 from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from datamodules import photo_folder
 from datamodules.decode import BadImage
-from datamodules.photo import Photo, read_middle, read_photo, save_photo
-from datamodules.photo_manifest import MANIFEST, PARTIAL, PREVIOUS, Entry, entries
-from datamodules.photo_tree import PhotoTree, order
 from experiments.cli import main
-from experiments.protector import Protector
-from gan.native import add_noise, mean_colours, read_codes, steps_of
 from gan.protection import TrainedGenerator
+from photos import folder as photo_folder
+from photos.manifest import MANIFEST, PARTIAL, PREVIOUS, Entry, entries
+from photos.noise import add_noise, mean_colours, read_codes, steps_of
+from photos.photo import Photo, read_middle, read_photo, save_photo
+from photos.protector import Protector
+from photos.tree import PhotoTree, order
 
 ROOT = Path(__file__).parents[1]
 
@@ -600,7 +600,7 @@ def lines_of_sources(folder: Path) -> list[str]:
 def test_a_process_killed_with_9_goes_on_to_the_same_bytes(generator: Path, tmp_path: Path) -> None:
     album(tmp_path / "in")
     script = (
-        "import os, signal\nfrom datamodules import photo_folder\nfrom experiments.protector import Protector\n"
+        "import os, signal\nfrom photos import folder as photo_folder\nfrom photos.protector import Protector\n"
         "true, count = os.replace, [0]\n"
         "def replace(*arguments):\n    count[0] += 1\n"
         "    true(*arguments)\n"

@@ -26,17 +26,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.photo import Output, Photo, read_photo, save_photo, stored_as
-from datamodules.photo_folder import Summary
-from datamodules.photo_manifest import MANIFEST
 from datamodules.tree import Tree
 from experiments.folder import environment, versions, write_json
-from experiments.owner_report import page
-from experiments.protector import Protector
 from gan.config import GeneratorConfig
-from gan.native import add_noise, read_codes, steps_of
 from gan.networks import build_generator
 from gan.protection import GENERATOR, Card, save_generator
+from photos.folder import Summary
+from photos.manifest import MANIFEST
+from photos.noise import add_noise, read_codes, steps_of
+from photos.photo import Output, Photo, read_photo, save_photo, stored_as
+from photos.protector import Protector
+from photos.report import page
 
 SIDE, TRAINED = 224, (64, 64)
 

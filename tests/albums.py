@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.photo_manifest import MANIFEST, lines_of
 from gan.config import GeneratorConfig
 from gan.networks import Generator, build_generator
 from gan.protection import Card, save_generator
+from photos.manifest import MANIFEST, lines_of
 
 OPTIONS = GeneratorConfig(encoder="conv", second_reader="none", width=8, levels=2, hidden=16)
 CARD = Card(3, 8.0, asdict(OPTIONS), "tiny", "123", ["cat", "dog"], 10, [16, 16], 0, 1, {"torch": "x"})

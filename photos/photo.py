@@ -11,7 +11,7 @@ palette, 1-bit      as RGB (transparent entries: alpha) and as gray
 CMYK, YCbCr, LAB    as RGB, by Pillow, without colour profiles
 16-bit gray         stays 16-bit
 16-bit colour       refused: Pillow would cut it to 8 bits
-DICOM               stays DICOM, at its own depth (``datamodules.photo_dicom``)
+DICOM               stays DICOM, at its own depth (``photos.dicom``)
 several frames      refused; of a camera's MPO the first picture
 IPTC, comments      not kept, nor are PNG's texts and gamma
 ==================  =================================================================================================
@@ -26,8 +26,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from datamodules import photo_dicom
 from datamodules.decode import FORMATS, BadImage, bad_images, loaded, opened, plain
+from photos import dicom as dicom_file
 
 Output = Literal["png", "webp", "jpeg"]
 NAMES = {"png": "PNG", "webp": "WebP", "jpeg": "JPEG"}
@@ -92,7 +92,7 @@ class Photo:
     xmp: str = ""
     lost: list[str] = field(default_factory=list)
     peak: int = 0
-    dicom: "photo_dicom.Shell | None" = None
+    dicom: "dicom_file.Shell | None" = None
 
     def __post_init__(self) -> None:
         self.peak = self.peak or int(np.iinfo(self.pixels.dtype).max)
@@ -143,8 +143,8 @@ def read_photo(data: bytes, strip: Strip = "none") -> Photo:
         BadImage: empty, unreadable, of several frames, of a depth that would be lost, or above 179 megapixels.
     """
     with bad_images():
-        if photo_dicom.is_dicom(data):
-            pixels, peak, shell = photo_dicom.decode_dicom(data, strip == "none")
+        if dicom_file.is_dicom(data):
+            pixels, peak, shell = dicom_file.decode_dicom(data, strip == "none")
             return Photo(pixels, peak=peak, dicom=shell)
         image = opened(data)
         if image.mode not in ("I", "F") and not image.mode.startswith("I;16") and _deep(image):
@@ -161,7 +161,7 @@ def read_middle(path: Path, side: int) -> Photo:
     """
     with bad_images():
         data = path.read_bytes()
-        if photo_dicom.is_dicom(data):
+        if dicom_file.is_dicom(data):
             whole = read_photo(data)
             height, width = whole.pixels.shape[:2]
             left, top, right, bottom = _middle(width, height, side)
@@ -179,7 +179,7 @@ def _middle(width: int, height: int, side: int) -> tuple[int, int, int, int]:
 
 def pixels_in(data: bytes) -> int:
     """Width times height as the file's head says; 0 where it says nothing. Of DICOM no less than they are."""
-    if photo_dicom.is_dicom(data):
+    if dicom_file.is_dicom(data):
         return len(data)
     try:
         width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
@@ -272,7 +272,7 @@ def save_photo(photo: Photo, file: IO[bytes], output: Output, quality: int = 0) 
     Args:
         photo: with its noise.
         file: to write to.
-        output: ``png`` and ``webp`` are without loss; ``jpeg`` is not (``datamodules.photo_jpeg``).
+        output: ``png`` and ``webp`` are without loss; ``jpeg`` is not (``photos.jpeg``).
         quality: of JPEG, 1 to 100.
 
     Raises:
@@ -315,7 +315,7 @@ def save_photo(photo: Photo, file: IO[bytes], output: Output, quality: int = 0) 
 def stored_as(photo: Photo, path: Path) -> bool:
     """Whether a file decodes to exactly that photo's pixels and alpha; compared in strips, to save memory."""
     if photo.dicom:
-        return np.array_equal(photo_dicom.decode_dicom(path.read_bytes())[0], photo.pixels)
+        return np.array_equal(dicom_file.decode_dicom(path.read_bytes())[0], photo.pixels)
     with Image.open(path) as image:
         image.load()
         height, width = photo.pixels.shape[:2]

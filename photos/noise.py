@@ -17,9 +17,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from datamodules.decode import plain
 from datamodules.images import to_float
-from datamodules.photo import SMALL, Change, Photo
 from gan.networks import Generator
 from gan.textures import ZONES, zones
+from photos.photo import SMALL, Change, Photo
 
 STRIP = 1 << 20  # pixels that are worked on at a time
 BATCH = 8  # small photos that are read at a time; more is hardly faster

@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from callbacks.imperceptibility import SSIM_WINDOW
-from datamodules.photo import Photo, read_middle
-from datamodules.photo_folder import Summary
-from datamodules.photo_manifest import Entry, Skipped, lines_of
 from gan.protection import Card
+from photos.folder import Summary
+from photos.manifest import Entry, Skipped, lines_of
+from photos.photo import Photo, read_middle
 
+SSIM_WINDOW = 11  # pixels, of torchmetrics' kernel; smaller pictures have none
 WORST, LISTED, CROP, BIN = 10, 500, 128, 0.5
 SIMILAR, SIDE = 50, 128  # photos that SSIM is measured on, and pixels a side of their middles
 STYLE = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.decode import BadImage
-from datamodules.photo import ROWS, Change, Photo, read_photo, save_photo
+from photos.photo import ROWS, Change, Photo, read_photo, save_photo
 
 QUALITIES = (97, 99, 100)  # tried above the one asked for
 

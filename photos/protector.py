@@ -2,7 +2,7 @@
 
 ::
 
-    from experiments.protector import Protector
+    from photos.protector import Protector
 
     protector = Protector.load("runs/digits-20260101-120000")
     after = protector.protect(before)                       # a Pillow image, or a uint8 tensor C×H×W or N×C×H×W
@@ -25,15 +25,14 @@ from torch import Tensor, nn
 
 from datamodules.config import DataError, path_of
 from datamodules.decode import BadImage
-from datamodules.photo import Change, Output, Photo, Strip, photo_of, read_photo
-from datamodules.photo_folder import REPORT, Summary, write_folder
-from datamodules.photo_manifest import Head
 from datamodules.protected import write_atomic
-from experiments.folder import RunError, newest
-from experiments.owner_report import page
-from gan.native import BATCH, add_noise, folded, independent, read_codes, steps_of
 from gan.networks import Generator
-from gan.protection import GENERATOR, Card, TrainedGenerator, load_generator
+from gan.protection import GENERATOR, Card, GeneratorFileError, TrainedGenerator, load_generator
+from photos.folder import REPORT, Summary, write_folder
+from photos.manifest import Head
+from photos.noise import BATCH, add_noise, folded, independent, read_codes, steps_of
+from photos.photo import Change, Output, Photo, Strip, photo_of, read_photo
+from photos.report import page
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,7 @@ class Protector:
         """From a run's folder or a .safetensors; from the newest finished run under runs/ where none is given.
 
         Raises:
-            RunError: there is no such generator.
-            GeneratorFileError: its file is damaged, tampered with, or of another version.
+            GeneratorFileError: there is no such generator; its file is damaged, tampered with, or of another version.
         """
         path = find_generator(str(generator))
         return cls(*load_generator(path), path)
@@ -293,23 +291,23 @@ def find_generator(text: str) -> Path:
         text: a .safetensors, a run's folder (of several seeds the first one's), or nothing for the newest finished run.
 
     Raises:
-        RunError: there is none.
+        GeneratorFileError: there is none.
     """
-    if not text:
-        try:
-            folder = newest()
-        except RunError as error:
-            raise RunError(
-                "generator: no finished run under runs/; train one, or give generator=<run's folder or .safetensors>"
-            ) from error
-    else:
+    if text:
         folder = path_of(text)
+    else:
+        finished = sorted(Path("runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+        if not finished:
+            raise GeneratorFileError(
+                "generator: no finished run under runs/; train one, or give generator=<run's folder or .safetensors>"
+            )
+        folder = finished[-1].parent
     if folder.suffix == ".safetensors":
         return folder
     seeds = sorted(folder.glob(f"seed-*/{GENERATOR}"), key=lambda path: (len(path.parent.name), path.parent.name))
     found = [path for path in (folder / GENERATOR, *seeds) if path.is_file()]
     if not found:
-        raise RunError(
+        raise GeneratorFileError(
             f"generator: {folder} holds no {GENERATOR}; give a run that 'train' made with method=confoundergan"
         )
     return found[0]

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from datamodules.config import DataError
-from datamodules.photo import Output, Strip
-from datamodules.photo_tree import Found, order
+from photos.photo import Output, Strip
+from photos.tree import Found, order
 
 FORMAT = 1
 MANIFEST, PARTIAL, PREVIOUS = "manifest.jsonl", "manifest.partial.jsonl", "manifest.previous.jsonl"

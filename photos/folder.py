@@ -33,18 +33,8 @@ from filelock import FileLock, Timeout
 
 from datamodules.config import DataError
 from datamodules.decode import BadImage
-from datamodules.photo import (
-    SMALL,
-    SUFFIX,
-    Change,
-    Photo,
-    pixels_in,
-    read_photo,
-    save_photo,
-    stored_as,
-)
-from datamodules.photo_jpeg import encode_jpeg
-from datamodules.photo_manifest import (
+from photos.jpeg import encode_jpeg
+from photos.manifest import (
     FORMAT,
     MANIFEST,
     PARTIAL,
@@ -59,7 +49,17 @@ from datamodules.photo_manifest import (
     lines_of,
     read_head,
 )
-from datamodules.photo_tree import Found, PhotoTree
+from photos.photo import (
+    SMALL,
+    SUFFIX,
+    Change,
+    Photo,
+    pixels_in,
+    read_photo,
+    save_photo,
+    stored_as,
+)
+from photos.tree import Found, PhotoTree
 
 REPORT = "report.html"
 LOCK, UNFINISHED = ".lock", ".unfinished"
