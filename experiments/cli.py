@@ -1,5 +1,6 @@
 """The command line: ``confoundergan VERB key=value …``, the same as ``python -m experiments VERB key=value …``."""
 
+import errno
 import os
 import signal
 import sys
@@ -7,6 +8,7 @@ from typing import Any
 
 from experiments.config import Config, ConfigError, compose, help_text, near, settings, to_yaml
 from experiments.owner_config import OWNER_VERBS
+from photos.text import printable
 
 USAGE = """
 confoundergan VERB [key=value ...] [--help] [--print-config] [--version]
@@ -117,7 +119,8 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
             elif verb in OWNER_VERBS:
                 from experiments import protect
 
-                return getattr(protect, verb)(config)
+                with protect.without_warnings():
+                    return getattr(protect, verb)(config)
             else:
                 from experiments.validate import validate
 
@@ -136,10 +139,9 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         # a full disk or a folder that lost its permissions: files are whole or absent, so the run can go on later
-        print(
-            f"error: {error.filename or 'writing'}: {error.strerror}; make room, then: {_how_to_resume(config)}",
-            file=sys.stderr,
-        )
+        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to that"
+        name = printable(str(error.filename or "writing"))
+        print(f"error: {name}: {error.strerror or error}; {remedy}, then: {_how_to_resume(config)}", file=sys.stderr)
         return 2
     return 0
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from datamodules.config import option
 
-_GENERATOR = "a run's folder, or a generator's .safetensors; empty: the newest finished run under runs/"
+_GENERATOR = "a run's folder, or a .safetensors; empty: the newest finished run under runs/, else the one that ships"
 
 
 @dataclass

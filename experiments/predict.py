@@ -5,6 +5,7 @@ the shares. Inside a share a photo's way from disk to disk stays one thread's wo
 its memory constant is settled there, not in a loader.
 """
 
+import logging
 import os
 import signal
 from collections import Counter
@@ -64,6 +65,8 @@ def predict(
         RunError: another process has ended or has not come.
     """
     quieten()
+    # what devices there are is a researcher's business, not an owner's
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     environment, several = started_by(config, ""), processes(config) > 1
     trainer = pl.Trainer(
         accelerator=config.accelerator,
@@ -92,6 +95,7 @@ def predict(
     return Summary(
         **{key: sum(getattr(share, key) for share in shares) for key in ("protected", "kept", "skipped", "left")},
         others=Counter(own.others),
+        mode=own.mode,
     )
 
 

@@ -1,7 +1,11 @@
 """The owners' verbs: ``protect``, ``verify``, ``inspect`` and ``export``."""
 
+import logging
 import os
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,11 +16,24 @@ from experiments.folder import is_main, say
 from experiments.launch import processes
 from experiments.owner_config import ExportConfig, InspectConfig, ProtectConfig, VerifyConfig
 from experiments.predict import predict, threads
-from photos.folder import REPORT, Summary, check_places, control_of, planned, share, verify_folder
-from photos.manifest import MANIFEST, Skipped, entries, lines_of, read_head
-from photos.protector import Protector, amplified
+from photos.destination import REPORT, check_places, control_of, planned, share
+from photos.folder import Summary
+from photos.manifest import MANIFEST, Skipped, entries, lines_of, read_header
+from photos.protector import SHIPPED, Protector, amplified
+from photos.text import printable
+from photos.verify import verify_folder
 
 SHOWN = 20
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """What libraries warn of is not the owner's business: what matters of a file becomes its reason or its fault."""
+    for name in ("PIL", "pydicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def protect(config: ProtectConfig) -> int:
@@ -35,25 +52,25 @@ def protect(config: ProtectConfig) -> int:
         run = config.run or f"runs/fit-{dest.resolve().name}"
         config = replace(config, generator=str(fit(source, path_of(run), config.clusters, config.options.split())))
     protector = _load(config.generator)
-    head = protector.head(config.format, config.strip, config.quality)
-    tree = planned(source, dest, head)
+    header = protector.header(config.format, config.strip, config.quality)
+    tree = planned(source, dest, config.format)
+    total = sum(1 for _ in tree)  # the whole walk, too: a folder of protected images in it is refused now
     if config.dry_run:
         if not is_main():
             return 0
         left_out = photos = 0
         for found in tree:
-            say(_plain(f"{found.source} -> {found.target or 'left out: ' + found.reason}"))
+            say(f"{printable(found.source)} -> {printable(found.target or 'left out: ' + found.reason)}")
             left_out, photos = left_out + (not found.target), photos + bool(found.target)
-        say(f"{photos} photos would be protected, {left_out} left out by their names; nothing was written")
+        say(f"{photos} photos would be protected, {left_out} left out before they are read; nothing was written")
         return int(left_out > 0)
     started = time.perf_counter()
     given = config.shares()
     assert given  # its faults were found before
     count = given[1] * processes(config)
     with _bar("{task.fields[rate]:.1f}/s", TimeRemainingColumn(), "skipped {task.fields[skipped]}") as bar:
-        total = -(-sum(1 for _ in tree) // count)
         name = "protecting" if count == 1 else f"protecting, 1 of {count} shares"
-        task = bar.add_task(name, total=total, rate=0.0, skipped=0)
+        task = bar.add_task(name, total=-(-total // count), rate=0.0, skipped=0)
 
         def progress(summary: Summary) -> None:
             done = summary.protected + summary.skipped
@@ -61,7 +78,7 @@ def protect(config: ProtectConfig) -> int:
 
         def begin() -> None:
             if processes(config) > 1:
-                share(dest, head)
+                share(dest, header)
 
         def work(dealt: tuple[int, int]) -> Summary:
             return protector.protect_folder(
@@ -77,19 +94,24 @@ def protect(config: ProtectConfig) -> int:
         manifest = control_of(dest, given) / MANIFEST
     for line in lines_of(manifest) if summary.skipped else ():
         if isinstance(line, Skipped) and shown < SHOWN:
-            say(_plain(f"left out: {line.source}: {line.skipped}"))
+            say(f"left out: {printable(line.source)}: {printable(line.skipped)}")
             shown += 1
     if summary.skipped > shown:
-        say(f"left out: {summary.skipped - shown} more, all in {manifest}")
+        say(f"left out: {summary.skipped - shown} more, all in {printable(manifest)}")
+    later = "the report, which is made when all shards are done"
+    report = printable(dest / REPORT) if manifest.parent == dest else later
     say(
-        f"{summary.protected} photos protected ({summary.kept} of them before), {summary.skipped} left out, in "
-        f"{time.perf_counter() - started:.0f} s; ε = {protector.card.epsilon:g}/255 holds in every copy; "
-        f"see {dest / REPORT if manifest.parent == dest else 'the report, which is made when all shards are done'}"
+        f"{summary.protected} photos got noise ({summary.kept} of them before), {summary.skipped} left out, in "
+        f"{time.perf_counter() - started:.0f} s; no displayed pixel of a copy differs by more than "
+        f"ε = {protector.card.epsilon:g}/255; see {report}"
     )
     if summary.left:
-        say(f"{summary.left} copies of photos that are gone or renamed stay in {dest}, unlisted; 'verify' names them")
+        say(
+            f"{summary.left} copies of photos that are gone or renamed stay in {printable(dest)}, unlisted; 'verify' "
+            "names them"
+        )
     if summary.others:
-        say(f"not copied, since no photos by their names: {summary.others.total()} files")
+        say(f"not copied, since no photos by their content: {summary.others.total()} files")
     return int(summary.skipped > 0)
 
 
@@ -101,7 +123,8 @@ def verify(config: VerifyConfig) -> int:
     """
     dest = path_of(config.dest)
     manifest = dest / MANIFEST
-    count = sum(1 for _ in entries(manifest)) if manifest.is_file() and read_head(manifest) else 0
+    readable = manifest.is_file() and read_header(manifest)
+    count = sum(1 for _ in entries(manifest)) if readable else 0
     faults = 0
     with _bar() as bar:
         task = bar.add_task("verifying", total=count)
@@ -109,10 +132,18 @@ def verify(config: VerifyConfig) -> int:
             dest, path_of(config.source) if config.source else None, lambda: bar.advance(task)
         ):
             faults += 1
-            bar.console.print(_plain(f"{path}: {fault}"), markup=False, highlight=False, soft_wrap=True)
-    how = "against the manifest and the bound" if config.source else "against the manifest; give source= for the bound"
-    say(f"{count} photos checked {how}: {f'{faults} faults' if faults else 'all is well'}")
+            bar.console.print(f"{printable(path)}: {fault}", markup=False, highlight=False, soft_wrap=True)
+    how = (
+        "against their photos: bound, description, permissions, none missing"
+        if config.source
+        else "against the manifest alone; give source= to compare them with their photos"
+    )
+    say(f"{count} copies checked {how}: {_faults(faults)}")
     return int(faults > 0)
+
+
+def _faults(count: int) -> str:
+    return f"{count} fault{'s' if count > 1 else ''}" if count else "no fault found"
 
 
 def inspect(config: InspectConfig) -> int:
@@ -123,18 +154,20 @@ def inspect(config: InspectConfig) -> int:
     """
     image, out = path_of(config.image), path_of(config.out)
     if out.suffix.lower() != ".png":
-        raise DataError(f"out: {out} does not end in .png; give the name of a picture to write")
+        raise DataError(f"out: {printable(out)} does not end in .png; give the name of a picture to write")
     if out.exists() and image.exists() and os.path.samefile(image, out):
-        raise DataError(f"out: {out} is the photo itself; give another name")
+        raise DataError(f"out: {printable(out)} is the photo itself; give another name")
     protector = _load(config.generator)
     found = protector.inspect(image)
     save_picture(amplified(found.before, found.after, protector.card.epsilon), out)
     height, width = found.before.pixels.shape[:2]
     psnr = "unchanged" if found.change.psnr is None else f"PSNR {found.change.psnr:.2f} dB"
+    displayed = f", displayed by {found.before.display.text}" if found.before.display else ""
     say(
-        f"{_plain(str(image))}: {width}×{height}, {found.before.bits} bits; largest change {found.change.levels:g}/255 "
-        f"(ε = {protector.card.epsilon:g}), {psnr}; read as {found.class_name!r} ({100 * found.share:.0f} %)\n"
-        f"written to {out}: before, after, noise x{127.5 / protector.card.epsilon:.0f}"
+        f"{printable(image)}: {width}×{height}, {found.before.bits} bits{displayed}; largest change "
+        f"{found.change.levels:g}/255 (ε = {protector.card.epsilon:g}), {psnr}; read as {found.class_name!r} "
+        f"({100 * found.share:.0f} %)\n"
+        f"written to {printable(out)}: before, after, noise x{127.5 / protector.card.epsilon:.0f}"
     )
     return 0
 
@@ -149,17 +182,22 @@ def export(config: ExportConfig) -> int:
     protector.export_onnx(out)
     height, width = protector.size
     say(
-        f"written to {out}: float32 images N×{protector.card.channels}×{height}×{width} in [0, 1] to their code and "
-        "noise"
+        f"written to {printable(out)}: float32 images N×{protector.card.channels}×{height}×{width} in [0, 1] to their "
+        "code and noise"
     )
     return 0
 
 
 def _load(generator: str) -> Protector:
+    """The generator, and what its own test says, first of all."""
     protector = Protector.load(generator)
+    if protector.evidence.verdict != "protects":
+        say(protector.evidence.sentence)
+    source = "" if generator else f" ({'the one that ships' if protector.path == SHIPPED else 'the newest run'})"
+    classes = ", ".join(map(printable, protector.card.class_names[:10]))
     say(
-        f"generator: {protector.path}{'' if generator else ' (the newest run)'}, trained on {protector.card.data}: "
-        f"{', '.join(protector.card.class_names[:10])}{', …' if len(protector.card.class_names) > 10 else ''}"
+        f"generator: {printable(protector.path)}{source}, trained on {printable(protector.card.data)}: "
+        f"{classes}{', …' if len(protector.card.class_names) > 10 else ''}"
     )
     return protector
 
@@ -172,8 +210,3 @@ def _bar(*columns: object) -> Progress:
         *columns,  # type: ignore[arg-type]
         disable=not is_main() or bool(os.environ.get("CONFOUNDERGAN_QUIET")),
     )
-
-
-def _plain(text: str) -> str:
-    """Names whose bytes are no UTF-8, so that they can be printed."""
-    return text.encode(errors="backslashreplace").decode()

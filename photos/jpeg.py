@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.decode import BadImage
-from photos.photo import ROWS, Change, Photo, read_photo, save_photo
+from photos.photo import ROWS, Change, Photo, change_between
+from photos.read import read_photo
+from photos.write import save_photo
 
 QUALITIES = (97, 99, 100)  # tried above the one asked for
 
@@ -56,23 +58,12 @@ def encode_jpeg(before: Photo, noisy: Callable[[int], Photo], epsilon: float, qu
         buffer = io.BytesIO()
         save_photo(whole if levels == most else noisy(levels), buffer, "jpeg", q)
         after = read_photo(buffer.getvalue())
-        change = _change(before.pixels, after.pixels)
+        change = change_between(before, after)
         if change.levels <= epsilon:
             kept = _kept(before.pixels, whole.pixels, after.pixels)
-            after.lost = before.lost
+            after.metadata = before.metadata
             return Encoded(buffer.getvalue(), after, change, q, kept)
     raise BadImage(f"JPEG alone moves a pixel by more than ε = {epsilon:g} levels, at quality 100 too; use format=png")
-
-
-def _change(before: np.ndarray, after: np.ndarray) -> Change:
-    """Between 8-bit pixels, in strips, to save memory."""
-    largest = squares = 0
-    for top in range(0, len(before), ROWS):
-        change = after[top : top + ROWS].astype(np.int16) - before[top : top + ROWS]
-        flat = change.ravel().astype(np.float64)
-        largest = max(largest, int(change.max()), -int(change.min()))
-        squares += int(flat @ flat)
-    return Change(largest, squares, before.size, 255)
 
 
 def _kept(before: np.ndarray, meant: np.ndarray, after: np.ndarray) -> float | None:

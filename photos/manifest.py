@@ -1,7 +1,7 @@
 """The manifest of a folder of protected photos: its lines, and what earlier calls knew.
 
-The first line is about the folder (Head), then there is one line a photo: its copy (Entry), or why it is left out
-(Skipped), in the order of the walk.
+The first line is about the folder (ManifestHeader), then there is one line a photo: its copy (Entry), or why it is left
+out (Skipped), in the order of the walk.
 """
 
 import heapq
@@ -10,17 +10,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TextIO
 
 from datamodules.config import DataError
-from photos.photo import Output, Strip
-from photos.tree import Found, order
+from photos.description.metadata import Output, Strip
 
-FORMAT = 1
+FORMAT = 2  # 1 measured deep pictures in stored values, and did not list what was kept
+READABLE = (1, FORMAT)
 MANIFEST, PARTIAL, PREVIOUS = "manifest.jsonl", "manifest.partial.jsonl", "manifest.previous.jsonl"
 
 
 @dataclass(frozen=True)
-class Head:
+class ManifestHeader:
     """The manifest's first line: what decides the bytes of a copy.
 
     Attributes:
@@ -32,6 +33,7 @@ class Head:
         output: ``png``, ``webp`` or ``jpeg``.
         strip: what is left out of the description of photos.
         quality: the lowest of JPEG; 0 for the others.
+        format: of the manifest.
     """
 
     method: str
@@ -42,6 +44,7 @@ class Head:
     output: Output
     strip: Strip
     quality: int = 0
+    format: int = FORMAT
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,17 @@ class Entry:
         width: in pixels, upright.
         height: likewise.
         bits: 8 or 16 a channel; of DICOM what it stores.
-        linf: largest change of a pixel, in grey levels of 255.
-        psnr: in dB; None where nothing changed.
-        lost: what of the owner's file is not in the copy.
+        linf: largest change of a pixel as it is displayed, in grey levels of 255.
+        psnr: of the displayed pictures, in dB; None where nothing changed.
+        lost: what of the owner's file is not in the copy, found by comparing the two; with reasons.
         quality: of a JPEG; 0 for others, which are without loss.
-        kept: share of the noise that is left in a JPEG; None for others.
+        noise_share: share of the noise that is left in a JPEG; None for others.
+        displayed: how the displayed range of gray deeper than 8 bits is known; empty for what is shown as it is.
+        stored_linf: largest change of a stored value, in levels of the file's own depth.
+        stored_psnr: of the stored values over the whole range that they may have, in dB.
+        cast: mean change of the colour channel that moved most, in grey levels of 255, with its sign.
+        kept: what of the owner's file is in the copy as it was; None in manifests of format 1.
+        added: what the copy has and the owner's file has not.
     """
 
     source: str
@@ -76,7 +85,13 @@ class Entry:
     psnr: float | None
     lost: list[str]
     quality: int = 0
-    kept: float | None = None
+    noise_share: float | None = None
+    displayed: str = ""
+    stored_linf: int | None = None
+    stored_psnr: float | None = None
+    cast: float | None = None
+    kept: list[str] | None = None
+    added: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +102,13 @@ class Skipped:
     skipped: str
 
 
+def private(path: Path) -> TextIO:
+    """A text file to write that its owner alone can read: it tells about photos that others may not see."""
+    opened = open(path, "w", buffering=1, opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+    os.chmod(path, 0o600)  # an earlier one of that name had a mode of its own
+    return opened
+
+
 class Known:
     """What an earlier call wrote, read beside a walk in the same order."""
 
@@ -94,13 +116,13 @@ class Known:
         self.lines = entries(path) if path.exists() else iter(())
         self.next, self.passed = next(self.lines, None), 0
 
-    def take(self, found: Found) -> Entry | None:
+    def take(self, source: str, target: str) -> Entry | None:
         """The entry of a photo that has the same name for its copy; called in the order of the walk."""
-        while self.next and order(self.next.source) < order(found.source):
+        while self.next and order(self.next.source) < order(source):
             self._pass()
-        if self.next is None or self.next.source != found.source:
+        if self.next is None or self.next.source != source:
             return None
-        if self.next.path != found.target:
+        if self.next.path != target:
             self._pass()
             return None
         entry, self.next = self.next, next(self.lines, None)
@@ -136,14 +158,32 @@ def lines_of(path: Path) -> Iterator[Entry | Skipped]:
                 return
             try:
                 fields = json.loads(line)
-                yield Skipped(**fields) if "skipped" in fields else Entry(**fields)
+                yield Skipped(**fields) if "skipped" in fields else Entry(**_renamed(fields))
             except (ValueError, TypeError) as error:
                 raise DataError(
                     f"{path}: line {number} is damaged ({error}); delete this file, protect again"
                 ) from error
 
 
-def read_head(path: Path) -> Head | None:
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """An entry's fields; format 1 called the share of the noise that a JPEG keeps ``kept``."""
+    if not isinstance(fields.get("kept", []), list):
+        fields["noise_share"] = fields.pop("kept")
+    return fields
+
+
+def order(source: str) -> tuple[tuple[int, str], ...]:
+    """A key by which paths sort as a walk gives them."""
+    *folders, name = source.split("/")
+    return (*((1, folder) for folder in folders), (0, name))
+
+
+def header_line(header: ManifestHeader) -> str:
+    """The manifest's first line."""
+    return json.dumps({"format": header.format, **asdict(header)}) + "\n"
+
+
+def read_header(path: Path) -> ManifestHeader | None:
     """A manifest's first line; None where it was torn while being written.
 
     Raises:
@@ -155,17 +195,27 @@ def read_head(path: Path) -> Head | None:
         return None
     try:
         fields = json.loads(line)
-        if fields.pop("format", None) != FORMAT:
+        if fields.get("format") not in READABLE:
             raise DataError(f"{path}: made by another version of this program; choose another folder")
-        return Head(**fields)
+        return ManifestHeader(**fields)
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: no manifest of this program ({error}); choose another folder") from error
 
 
-def difference(wanted: Head, found: Head | None) -> str:
-    before, now = asdict(found) if found else {}, asdict(wanted)
-    key = next(key for key in now if before.get(key) != now[key])
-    return f"was made with {key} {before.get(key)}, now {now[key]} is asked for"
+def difference(wanted: ManifestHeader, found: ManifestHeader) -> str:
+    """In which option two heads differ, in words."""
+    before, now = asdict(found), asdict(wanted)
+    if found.format != wanted.format:
+        return "was made by an earlier version of this program, whose copies are measured otherwise"
+    if found.checkpoint != wanted.checkpoint:
+        return f"was made with another generator ({_named(found)}), not with this one ({_named(wanted)})"
+    key = next(key for key in now if before[key] != now[key])
+    return f"was made with {key} {before[key]}, now {now[key]} is asked for"
+
+
+def _named(head: ManifestHeader) -> str:
+    """A generator by its card; the hash's first digits tell apart what is alike otherwise."""
+    return f"trained on {head.data}, seed {head.seed}, ε {head.epsilon:g}, {head.checkpoint[:8]}"
 
 
 def fold_manifests(dest: Path) -> None:
@@ -173,7 +223,7 @@ def fold_manifests(dest: Path) -> None:
     previous, partial, final = dest / PREVIOUS, dest / PARTIAL, dest / MANIFEST
     if final.exists():
         os.replace(final, previous)
-    if partial.exists() and read_head(partial) is None:  # killed in its first line
+    if partial.exists() and read_header(partial) is None:  # killed in its first line
         partial.unlink()
     if not partial.exists():
         return
@@ -181,7 +231,7 @@ def fold_manifests(dest: Path) -> None:
         os.replace(partial, previous)
         return
     merged = dest / f"{PREVIOUS}.tmp"
-    with merged.open("w") as file, previous.open() as lines:
+    with private(merged) as file, previous.open() as lines:
         file.write(lines.readline())
         last = None
         # of two lines for a photo the partial one, which is newer, comes first

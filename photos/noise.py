@@ -19,7 +19,8 @@ from datamodules.decode import plain
 from datamodules.images import to_float
 from gan.networks import Generator
 from gan.textures import ZONES, zones
-from photos.photo import SMALL, Change, Photo
+from photos.change import Change, Tally
+from photos.photo import SMALL, Photo
 
 STRIP = 1 << 20  # pixels that are worked on at a time
 BATCH = 8  # small photos that are read at a time; more is hardly faster
@@ -29,16 +30,16 @@ def reduced(photo: Photo, channels: int, size: tuple[int, int]) -> np.ndarray:
     """The copy that the code is read from: uint8 H×W×C, of the size and channels that the generator was trained on.
 
     The largest centred part of that shape, resized by Lanczos, transparent pixels over white, as training images are by
-    default (``data.aspect=crop``).
+    default (``data.aspect=crop``). Of more than 8 bits the picture is read as it is displayed.
     """
-    image = plain(photo.image() if photo.dicom is None else Photo(photo.eight()).image())
+    image = plain(photo.image() if photo.display is None else Photo(photo.eight()).image())
     mode = "L" if channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
     return np.asarray(ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)).reshape(*size, channels)
 
 
-def folded(generator: Generator) -> Generator:
+def fused(generator: Generator) -> Generator:
     """A copy for reading: batch norms of its frozen readers are worked into the convolutions before them.
 
     Codes differ from the generator's own by rounding.
@@ -46,11 +47,11 @@ def folded(generator: Generator) -> Generator:
     copied = copy.deepcopy(generator).eval()
     for reader in (copied.encoder, copied.second):
         if isinstance(reader, nn.Module):
-            _fold(reader)
+            _fuse(reader)
     return copied.to(memory_format=torch.channels_last)
 
 
-def _fold(module: nn.Module) -> None:
+def _fuse(module: nn.Module) -> None:
     before: tuple[str, nn.Module] | None = None
     for name, child in list(module.named_children()):
         if (
@@ -63,7 +64,7 @@ def _fold(module: nn.Module) -> None:
             setattr(module, name, getattr(child, "act", nn.Identity()))  # timm's have their activation inside
             before = None
         else:
-            _fold(child)
+            _fuse(child)
             before = name, child
 
 
@@ -116,7 +117,10 @@ def independent(generator: Generator, channels: int, size: tuple[int, int], batc
 def steps_of(
     generator: Generator, code: torch.Tensor, photo: Photo, channels: int, epsilon: float, strip: int = STRIP
 ) -> np.ndarray:
-    """The noise in the photo's own grey levels: int32 Z×t×t×C, a tile a zone, rounded and within the bound.
+    """The noise in the photo's own stored levels: int32 Z×t×t×C, a tile a zone, rounded and within the bound.
+
+    The bound is ε of what is displayed, in every view that the file states (``photos.display``). Where higher values
+    are darker the noise has the other sign, so that it looks as it does on others.
 
     Args:
         generator: trained.
@@ -125,56 +129,68 @@ def steps_of(
         channels: of the generator.
         epsilon: in grey levels of 255.
         strip: pixels worked on at a time.
+
+    Raises:
+        BadImage: the bound is less than one stored level.
     """
+    display = photo.display
+    bound = int(epsilon) if display is None else display.bound(epsilon)
+    scale = 255 if display is None else bound * 255 / epsilon * (-1 if display.falling else 1)
     means = torch.from_numpy(mean_colours(photo, channels, strip))[None].to(code.device) if generator.tinted else None
     tiles = generator.zone_tiles(code, means)[0].cpu().permute(0, 2, 3, 1)
-    peak = photo.peak
-    bound = int(epsilon * peak / 255)
-    return (tiles * peak).round().clamp(-bound, bound).int().numpy()
+    return (tiles * scale).round().clamp(-bound, bound).int().numpy()
 
 
 def mean_colours(photo: Photo, channels: int, strip: int = STRIP) -> np.ndarray:
-    """``gan.textures.zone_means`` of a photo, float32 (ZONES·C) in [0, 1]; sums of integers: strips do not matter."""
-    height, width, own = photo.pixels.shape
+    """``gan.textures.zone_means`` of a photo, float32 (ZONES·C) in [0, 1]; sums of integers: strips do not matter.
+
+    Of more than 8 bits they are those of the displayed picture.
+    """
+    first = photo.frame(0)
+    whole = first.eight()
+    height, width, own = first.pixels.shape
     sums, counts = np.zeros((ZONES, channels), np.int64), np.zeros(ZONES, np.int64)
     for rows in _strips(height, width, 1, strip):
-        pixels = photo.pixels[rows]
+        pixels = whole[rows]
         if own > channels:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
         for zone, mask in enumerate(zones((height, width), rows).bool().numpy()):
             sums[zone] += (pixels * mask[..., None]).sum((0, 1), dtype=np.int64)
             counts[zone] += mask.sum()
-    return (sums / np.maximum(counts, 1)[:, None] / photo.peak).astype(np.float32).ravel()
+    return (sums / np.maximum(counts, 1)[:, None] / 255).astype(np.float32).ravel()
 
 
 def add_noise(photo: Photo, steps: np.ndarray, strip: int = STRIP) -> Change:
     """Adds noise to a photo's pixels, in place.
+
+    No value comes out of 0 to 255, or of the range of the values that a picture with a display has; padding stays as it
+    is, and a pixel that would become padding too.
 
     Args:
         photo: with as many channels as the noise, or three where the noise has one.
         steps: of ``steps_of``.
         strip: pixels worked on at a time.
     """
-    height, width = photo.pixels.shape[:2]
-    side, peak = steps.shape[1], photo.peak
-    wide = np.int16 if peak < 1 << 14 else np.int32  # room for a pixel and its noise
-    across = np.tile(steps.astype(wide), (1, 1, -(-width // side), 1))[:, :, :width]
-    largest = squares = 0
-    for rows in _strips(height, width, side, strip):
-        before = photo.pixels[rows].astype(wide)
-        noise = np.tile(across, (1, -(-len(before) // side), 1, 1))[:, : len(before)]
-        if len(noise) == 1:
-            chosen = noise[0]
-        else:
-            chosen = np.where(zones((height, width), rows)[0].bool().numpy()[..., None], noise[0], noise[1])
-        after = before + chosen
-        np.clip(after, 0, peak, out=after)
-        photo.pixels[rows] = after
-        after -= before
-        largest = max(largest, int(after.max()), -int(after.min()))
-        flat = after.ravel().astype(np.float64)
-        squares += int(flat @ flat)  # whole numbers below 2^53: exact, in any order
-    return Change(largest, squares, photo.pixels.size, peak)
+    side, display = steps.shape[1], photo.display
+    tally = Tally(display, photo.peak, photo.pixels.shape[2])
+    lowest, highest = (0, photo.peak) if display is None else (display.lowest, display.highest)
+    height, width = photo.height, photo.width
+    across = np.tile(steps.astype(tally.kind), (1, 1, -(-width // side), 1))[:, :, :width]
+    for frame in map(photo.frame, range(photo.frames)):
+        for rows in _strips(height, width, side, strip):
+            before = frame.pixels[rows].astype(tally.kind)
+            noise = np.tile(across, (1, -(-len(before) // side), 1, 1))[:, : len(before)]
+            if len(noise) == 1:
+                chosen = noise[0]
+            else:
+                chosen = np.where(zones((height, width), rows)[0].bool().numpy()[..., None], noise[0], noise[1])
+            after = before + chosen
+            np.clip(after, lowest, highest, out=after)
+            if display and display.padding:
+                np.copyto(after, before, where=display.is_padding(before) | display.is_padding(after))
+            frame.pixels[rows] = after
+            tally.add(before, after)
+    return tally.change()
 
 
 def _strips(height: int, width: int, side: int, pixels: int) -> list[slice]:

@@ -9,14 +9,13 @@
     protector.protect_folder("photos", "photos-protected")
 """
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -28,11 +27,18 @@ from datamodules.decode import BadImage
 from datamodules.protected import write_atomic
 from gan.networks import Generator
 from gan.protection import GENERATOR, Card, GeneratorFileError, TrainedGenerator, load_generator
-from photos.folder import REPORT, Summary, write_folder
-from photos.manifest import Head
-from photos.noise import BATCH, add_noise, folded, independent, read_codes, steps_of
-from photos.photo import Change, Output, Photo, Strip, photo_of, read_photo
+from photos.description.metadata import Output, Strip
+from photos.destination import REPORT
+from photos.evidence import Evidence, read_evidence
+from photos.folder import Summary, write_folder
+from photos.manifest import ManifestHeader
+from photos.noise import BATCH, add_noise, fused, independent, read_codes, steps_of
+from photos.photo import Change, Photo
+from photos.read import photo_of, read_photo
 from photos.report import page
+from photos.text import printable
+
+SHIPPED = Path(__file__).parent / "shipped" / GENERATOR  # docs/PROTECT.md says how it was made
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Inspection:
 
 
 @dataclass
-class Noised:
+class PendingNoise:
     """A photo, the noise that is meant for it (int32 Z×t×t×C, of ``steps_of``), and its code (float 1×K)."""
 
     photo: Photo
@@ -96,12 +102,12 @@ class Protector:
     """
 
     def __init__(self, trained: TrainedGenerator, card: Card, checkpoint: str, path: Path) -> None:
-        self.generator, self.card, self.checkpoint, self.path = folded(trained.generator), card, checkpoint, path
+        self.generator, self.card, self.checkpoint, self.path = fused(trained.generator), card, checkpoint, path
         self.size = (card.size[0], card.size[1])
 
     @classmethod
     def load(cls, generator: str | Path = "") -> "Protector":
-        """From a run's folder or a .safetensors; from the newest finished run under runs/ where none is given.
+        """From a run's folder or a .safetensors; ``find_generator`` says which one where none is given.
 
         Raises:
             GeneratorFileError: there is no such generator; its file is damaged, tampered with, or of another version.
@@ -122,7 +128,7 @@ class Protector:
 
         Raises:
             ValueError: a tensor of another type or shape.
-            BadImage: a Pillow image of 32-bit pixels.
+            BadImage: a Pillow image of 32-bit pixels, or of 16 bits whose displayed range leaves no room for noise.
         """
         if isinstance(image, Image.Image):
             return self.protect_photo(photo_of(image.copy()))[0].image()
@@ -139,14 +145,14 @@ class Protector:
         """A photo, changed in place where its number of channels allows, and what the noise did.
 
         Raises:
-            BadImage: 16-bit gray, and a generator for colour.
+            BadImage: 16-bit gray and a generator for colour, or a displayed range that leaves no room for noise.
         """
         noised = self._one(photo)
         return noised.photo, noised.add()
 
-    def protect_photos(self, photos: Sequence[Photo]) -> list[Noised | BadImage]:
+    def protect_photos(self, photos: Sequence[Photo]) -> list[PendingNoise | BadImage]:
         """Each photo with its noise, not added yet; or why it gets none. Small ones are read several at a time."""
-        made: dict[int, Noised | BadImage] = {}
+        made: dict[int, PendingNoise | BadImage] = {}
         fit: dict[int, Photo] = {}
         channels, epsilon = self.card.channels, self.card.epsilon
         for place, photo in enumerate(photos):
@@ -157,7 +163,11 @@ class Protector:
         if fit:
             codes = read_codes(self.generator, list(fit.values()), channels, self.size, self.batch)
             for (place, photo), code in zip(fit.items(), codes.split(1), strict=True):
-                made[place] = Noised(photo, steps_of(self.generator, code, photo, channels, epsilon), code)
+                try:
+                    steps = steps_of(self.generator, code, photo, channels, epsilon)
+                    made[place] = PendingNoise(photo, steps, code)
+                except BadImage as error:  # its displayed range leaves no room for noise
+                    made[place] = error
         return [made[place] for place in range(len(photos))]
 
     @cached_property
@@ -165,7 +175,7 @@ class Protector:
         """Small photos that are read at a time: 1 on a machine where they would not be read independently."""
         return BATCH if independent(self.generator, self.card.channels, self.size) else 1
 
-    def _one(self, photo: Photo) -> Noised:
+    def _one(self, photo: Photo) -> PendingNoise:
         [noised] = self.protect_photos([photo])
         if isinstance(noised, BadImage):
             raise noised
@@ -175,7 +185,7 @@ class Protector:
         photos = [Photo(image.permute(1, 2, 0).contiguous().numpy().copy()) for image in images.cpu()]
         after = []
         for noised in self.protect_photos(photos):
-            assert isinstance(noised, Noised)  # 8 bits are never refused
+            assert isinstance(noised, PendingNoise)  # 8 bits are never refused
             noised.add()
             after.append(torch.from_numpy(noised.photo.pixels).permute(2, 0, 1).contiguous())
         return torch.stack(after)
@@ -193,9 +203,9 @@ class Protector:
             noised = self._one(read_photo(data))
             change = noised.add()
         except OSError as error:
-            raise DataError(f"image: {path} cannot be read ({error.strerror}); give a photo") from error
+            raise DataError(f"image: {printable(path)} cannot be read ({error.strerror}); give a photo") from error
         except BadImage as error:
-            raise DataError(f"image: {path}: {error}") from error
+            raise DataError(f"image: {printable(path)}: {error}") from error
         shares = noised.code.float().softmax(1)[0]
         best = int(shares.argmax())
         return Inspection(before, noised.photo, change, self.card.class_names[best], shares[best].item())
@@ -223,10 +233,11 @@ class Protector:
         assert program is not None
         write_atomic(path_of(str(path)), program.model_proto.SerializeToString())
 
-    def head(self, output: Output, strip: Strip, quality: int = 0) -> Head:
+    def header(self, output: Output, strip: Strip, quality: int = 0) -> ManifestHeader:
         """The first line of a folder's manifest."""
         card, quality = self.card, quality if output == "jpeg" else 0
-        return Head("confoundergan", self.checkpoint, card.epsilon, card.seed, card.data, output, strip, quality)
+        decided = (self.checkpoint, card.epsilon, card.seed, card.data, output, strip, quality)
+        return ManifestHeader("confoundergan", *decided)
 
     def protect_folder(
         self,
@@ -258,7 +269,8 @@ class Protector:
         source, dest = path_of(str(source)), path_of(str(dest))
 
         def report(manifest: Path, summary: Summary) -> None:
-            write_atomic(dest / REPORT, page(manifest, dest, source, summary, self.card, self.evidence()).encode())
+            text = page(manifest, dest, source, summary, self.card, self.evidence)
+            write_atomic(dest / REPORT, text.encode(), summary.mode & 0o666 | 0o400)
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # sums are then the same on any number of cores; the photos are what runs side by side
@@ -267,48 +279,40 @@ class Protector:
                 warnings.simplefilter("ignore")  # damaged EXIF, large pictures: what matters is raised
                 assert self.batch  # looked at before there are threads
                 return write_folder(
-                    source, dest, self.head(format, strip, quality), self.protect_photos,
+                    source, dest, self.header(format, strip, quality), self.protect_photos,
                     workers or os.cpu_count() or 1, progress, report, shard,
                 )  # fmt: skip
         finally:
             torch.set_num_threads(threads)
 
-    def evidence(self) -> dict[str, Any] | None:
-        """What the generator's own run measured: its results.json; None without one."""
-        for folder in (self.path.parent, self.path.parent.parent):  # with several seeds each has a folder of its own
-            try:
-                found = json.loads((folder / "results.json").read_text())
-                return found if isinstance(found["mean"], dict) else None
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-        return None
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What the generator's own run measured."""
+        return read_evidence(self.path)
 
 
 def find_generator(text: str) -> Path:
     """A generator's file.
 
     Args:
-        text: a .safetensors, a run's folder (of several seeds the first one's), or nothing for the newest finished run.
+        text: a .safetensors, a run's folder (of several seeds the first one's), or nothing for the newest finished run
+            under runs/, and where there is none, for the one that ships.
 
     Raises:
         GeneratorFileError: there is none.
     """
-    if text:
-        folder = path_of(text)
-    else:
-        finished = sorted(Path("runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
-        if not finished:
-            raise GeneratorFileError(
-                "generator: no finished run under runs/; train one, or give generator=<run's folder or .safetensors>"
-            )
-        folder = finished[-1].parent
+    finished = sorted(Path("runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
+    if not (text or finished):
+        return SHIPPED
+    folder = path_of(text) if text else finished[-1].parent
     if folder.suffix == ".safetensors":
         return folder
     seeds = sorted(folder.glob(f"seed-*/{GENERATOR}"), key=lambda path: (len(path.parent.name), path.parent.name))
     found = [path for path in (folder / GENERATOR, *seeds) if path.is_file()]
     if not found:
         raise GeneratorFileError(
-            f"generator: {folder} holds no {GENERATOR}; give a run that 'train' made with method=confoundergan"
+            f"generator: {printable(folder)} holds no {GENERATOR}; give a run that 'train' made with "
+            "method=confoundergan"
         )
     return found[0]
 
@@ -320,9 +324,8 @@ def amplified(before: Photo, after: Photo, epsilon: float, side: int = 512) -> I
     """
     height, width = before.pixels.shape[:2]
     top, left = max(0, height - side) // 2, max(0, width - side) // 2
-    parts = [photo.pixels[top : top + side, left : left + side].astype(np.float64) for photo in (before, after)]
-    scale = 255 / before.peak
-    parts = [part * scale for part in parts]
+    shown = (before.eight(), after.eight(before.display))
+    parts = [pixels[top : top + side, left : left + side].astype(np.float64) for pixels in shown]
     parts.append(127.5 + (parts[1] - parts[0]) * (127.5 / epsilon))
     cells = [np.broadcast_to(part.round().clip(0, 255).astype(np.uint8), (*part.shape[:2], 3)) for part in parts]
     gap = np.full((cells[0].shape[0], 4, 3), 255, np.uint8)

@@ -8,9 +8,8 @@ import heapq
 import html
 import io
 from collections import Counter
-from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +18,30 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from gan.protection import Card
+from photos.display import Display
+from photos.evidence import Evidence
 from photos.folder import Summary
 from photos.manifest import Entry, Skipped, lines_of
-from photos.photo import Photo, read_middle
+from photos.photo import Photo
+from photos.read import read_middle
+from photos.text import printable
 
+KINDS = 50  # names of a counter that are counted one by one
 SSIM_WINDOW = 11  # pixels, of torchmetrics' kernel; smaller pictures have none
 WORST, LISTED, CROP, BIN = 10, 500, 128, 0.5
 SIMILAR, SIDE = 50, 128  # photos that SSIM is measured on, and pixels a side of their middles
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
     "td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:left}img{max-width:100%}"
+)
+FIGURES = (
+    "ε is the most that a pixel of a copy may differ from its photo, of the 255 steps from black to white on a screen.",
+    "PSNR says how little a copy differs from its photo on the whole: above 40 dB hardly anybody sees it, at 30 dB the "
+    "noise shows on smooth areas, such as sky, skin and white paper.",
+    "SSIM says how alike the structures of both are, 1 being equal; it is measured in gray on the middle 128×128 "
+    "pixels of at most 50 photos, evenly spread over the folder.",
+    "A cast of colour is the mean change of the channel (red, green, blue or gray) that moved most: all of the photo "
+    "is so much brighter (+) or darker (−) in it; below 1 nobody sees it.",
 )
 LIMITS = (
     "The protection lives in the finest details of the files as they are here. Saving them as JPEG again, resizing, "
@@ -40,9 +53,50 @@ LIMITS = (
 )
 
 
-def page(
-    manifest: Path, folder: Path, source: Path, summary: Summary, card: Card, evidence: dict[str, Any] | None
-) -> str:
+@dataclass
+class _Tally:
+    """What the lines of a manifest add up to."""
+
+    bins: Counter[int] = field(default_factory=Counter)
+    psnr: float = 0.0
+    largest: float = 0.0
+    cast: float = 0.0
+    bytes: int = 0
+    unchanged: int = 0
+    incomplete: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    displayed: Counter[str] = field(default_factory=Counter)
+    similar: list[float] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    qualities: Counter[int] = field(default_factory=Counter)
+    skipped: list[Skipped] = field(default_factory=list)
+    worst: list[tuple[float, str, Entry]] = field(default_factory=list)
+
+    def add(self, entry: Entry) -> None:
+        if entry.noise_share is not None:
+            self.shares.append(entry.noise_share)
+            self.qualities[entry.quality] += 1
+        self.bytes += entry.bytes
+        self.incomplete += bool(entry.lost)
+        for name in entry.lost:
+            self.lost[name if name in self.lost or len(self.lost) < KINDS else "other"] += 1
+        if entry.displayed:
+            self.displayed[
+                entry.displayed if entry.displayed in self.displayed or len(self.displayed) < KINDS else "other"
+            ] += 1
+        self.largest = max(self.largest, entry.linf)
+        self.cast = max(self.cast, entry.cast or 0.0, key=abs)
+        if entry.psnr is None:
+            self.unchanged += 1
+            return
+        self.bins[int(entry.psnr / BIN)] += 1
+        self.psnr += entry.psnr
+        heapq.heappush(self.worst, (-entry.psnr, entry.path, entry))
+        if len(self.worst) > WORST:
+            heapq.heappop(self.worst)
+
+
+def page(manifest: Path, folder: Path, source: Path, summary: Summary, card: Card, evidence: Evidence) -> str:
     """The report as HTML; the same for the same folder, whenever it is made.
 
     Args:
@@ -51,86 +105,88 @@ def page(
         source: holds the photos.
         summary: of the call that made them.
         card: of the generator.
-        evidence: results.json of the generator's run, or None.
+        evidence: of the generator's own test.
     """
-    bins: Counter[int] = Counter()
-    totals = {"bytes": 0, "lost": 0, "unchanged": 0}
-    largest = psnr_sum = 0.0
-    similar: list[float] = []
-    kept: list[float] = []
-    qualities: Counter[int] = Counter()
-    number = 0
-    skipped: list[Skipped] = []
-    worst: list[tuple[float, str, Entry]] = []
+    tally, number = _Tally(), 0
     for line in lines_of(manifest):
         if isinstance(line, Skipped):
-            if len(skipped) < LISTED:
-                skipped.append(line)
+            if len(tally.skipped) < LISTED:
+                tally.skipped.append(line)
             continue
         if number * SIMILAR % max(summary.protected, SIMILAR) < SIMILAR:  # evenly spread over the folder
-            similar += ssim(source / line.source, folder / line.path)
+            tally.similar += ssim(source / line.source, folder / line.path)
         number += 1
-        if line.kept is not None:
-            kept.append(line.kept)
-            qualities[line.quality] += 1
-        totals["bytes"] += line.bytes
-        totals["lost"] += bool(line.lost)
-        largest = max(largest, line.linf)
-        if line.psnr is None:
-            totals["unchanged"] += 1
-            continue
-        bins[int(line.psnr / BIN)] += 1
-        psnr_sum += line.psnr
-        heapq.heappush(worst, (-line.psnr, line.path, line))
-        if len(worst) > WORST:
-            heapq.heappop(worst)
-    measured, others = sum(bins.values()), sorted(summary.others.items())
+        tally.add(line)
+    measured, others = sum(tally.bins.values()), sorted(summary.others.items())
     parts = [
-        "<h1>Protected photos</h1>",
+        f"<h1>{_text(evidence.headline)}</h1>",
+        f"<p><b>{_text(evidence.sentence)}</b></p>",
         _table(
             [
-                ("photos protected", f"{summary.protected:,}"),
+                ("photos with a copy", f"{summary.protected:,}"),
                 ("left out", f"{summary.skipped:,}" + (", with reasons below" if summary.skipped else "")),
                 ("largest change allowed (ε)", f"{card.epsilon:g} of 255 grey levels"),
-                ("largest change found in the files", f"{largest:g} of 255"),
-                ("PSNR, mean", f"{psnr_sum / measured:.1f} dB" if measured else "–"),
-                (f"SSIM, lowest, mean, highest (of {len(similar)} photos' middles)", _spread(similar, 4)),
-                *_jpeg(kept, qualities),
-                ("photos that nothing changed in", f"{totals['unchanged']:,}"),
-                ("photos that lost some description (manifest: lost)", f"{totals['lost']:,}"),
-                ("size of the copies", f"{totals['bytes'] / 1e6:,.1f} MB"),
+                ("largest change found in the files, as displayed", f"{tally.largest:g} of 255"),
+                ("PSNR, mean", f"{tally.psnr / measured:.1f} dB" if measured else "–"),
+                (f"SSIM, lowest, mean, highest (of {len(tally.similar)} photos' middles)", _spread(tally.similar, 4)),
+                ("cast of colour, largest in a photo", f"{tally.cast:+.2f} of 255 grey levels" if measured else "–"),
+                *_jpeg(tally.shares, tally.qualities),
+                ("photos that nothing changed in", f"{tally.unchanged:,}"),
+                ("photos whose copy lacks something, listed below", f"{tally.incomplete:,}"),
+                ("size of the copies", f"{tally.bytes / 1e6:,.1f} MB"),
                 ("copies of photos that are gone, not listed", f"{summary.left:,}"),
                 (
-                    "other files, not copied",
+                    "other files, no photos by their content, not copied",
                     ", ".join(f"{n} {k or 'no suffix'}" for k, n in others),
                 ),
             ]
         ),
-        "<h2>How visible</h2><p>PSNR compares a copy with its photo: the higher, the less is changed. SSIM does so by "
-        f"structure, 1 being equal; it is measured in gray on the middle {SIDE}×{SIDE} pixels of at most {SIMILAR} "
-        "photos, evenly spread over the folder. Changes show first in smooth areas, such as sky and white paper.</p>",
-        _histogram(bins) if measured else "",
+        f"<h2>How visible</h2><ul><li>{'</li><li>'.join(FIGURES)}</li></ul>",
+        _histogram(tally.bins) if measured else "",
+        *_displayed(tally.displayed),
         "<h2>What this generator withstands</h2>",
         *_evidence(card, evidence),
         "<h2>What it cannot do</h2><ul>",
         *(f"<li>{html.escape(text)}</li>" for text in LIMITS),
         "</ul>",
         f"<h2>Left out ({summary.skipped:,})</h2>",
-        _table([(line.source, line.skipped) for line in skipped]) if skipped else "<p>Nothing.</p>",
+        _table([(line.source, line.skipped) for line in tally.skipped]) if tally.skipped else "<p>Nothing.</p>",
         f"<p>The first {LISTED}; all are in manifest.jsonl.</p>" if summary.skipped > LISTED else "",
-        f"<h2>The {min(WORST, len(worst))} most changed</h2><p>The middle of each copy, as it is published.</p><table>",
+        "<h2>What the photos describe and their copies do not</h2>",
+        "<p>Found by comparing each copy with its photo. The reason is in brackets; without one, the format of the "
+        "copy cannot hold it.</p>",
+        _counted(tally.lost) if tally.lost else "<p>Nothing.</p>",
+        f"<h2>The {min(WORST, len(tally.worst))} most changed</h2>",
+        "<p>The middle of each copy, as it is published.</p><table>",
     ]
-    for _, _, entry in sorted(worst, key=lambda item: (-item[0], item[1])):
+    for _, _, entry in sorted(tally.worst, key=lambda item: (-item[0], item[1])):
         parts.append(
             f"<tr><td>{_text(entry.path)}<br>{entry.width}×{entry.height}, {entry.psnr:.1f} dB, largest change "
             f"{entry.linf:g}</td><td>{_crop(folder / entry.path)}</td></tr>"
         )
     parts.append("</table><p>This file and manifest.jsonl are for the owner; they need not be published.</p>")
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Protected photos</title><style>{STYLE}</style>'
-        + "\n".join(parts)
-        + "</html>\n"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(evidence.headline)}</title>'
+        f"<style>{STYLE}</style>" + "\n".join(parts) + "</html>\n"
     )
+
+
+def _displayed(ranges: Counter[str]) -> list[str]:
+    """Of pictures deeper than 8 bits: in which range each is shown, and so changed."""
+    if not ranges:
+        return []
+    return [
+        "<h2>Gray pictures of more than 8 bits, and DICOM</h2>",
+        "<p>ε, PSNR and SSIM are those of the picture as a viewer displays it, in these ranges. The manifest has the "
+        "figures of the stored values beside them.</p>",
+        _counted(ranges),
+    ]
+
+
+def _counted(names: Counter[str]) -> str:
+    """What so many photos have, the most frequent first."""
+    ordered = sorted(names.items(), key=lambda item: (-item[1], item[0]))
+    return _table([(name, f"{count:,} {'photo' if count == 1 else 'photos'}") for name, count in ordered])
 
 
 def ssim(before: Path, after: Path) -> list[float]:
@@ -141,7 +197,8 @@ def ssim(before: Path, after: Path) -> list[float]:
         after: the copy.
     """
     try:
-        middles = [_gray(read_middle(path, SIDE)) for path in (before, after)]
+        photos = [read_middle(path, SIDE) for path in (before, after)]
+        middles = [_gray(photo, photos[0].display) for photo in photos]
     except Exception:  # a report is made whatever became of a file since; 'verify' tells
         return []
     if middles[0].shape != middles[1].shape or min(middles[0].shape[-2:]) < SSIM_WINDOW:
@@ -151,9 +208,10 @@ def ssim(before: Path, after: Path) -> list[float]:
     return [found.item()]
 
 
-def _gray(photo: Photo) -> torch.Tensor:
-    """Float 1×1×H×W in [0, 1]."""
-    return torch.from_numpy(np.asarray(Photo(photo.eight()).image().convert("L"), np.float32) / 255)[None, None]
+def _gray(photo: Photo, display: Display | None) -> torch.Tensor:
+    """Float 1×1×H×W in [0, 1], as displayed."""
+    shown = Photo(photo.eight(display)).image().convert("L")
+    return torch.from_numpy(np.asarray(shown, np.float32) / 255)[None, None]
 
 
 def _spread(values: list[float], digits: int) -> str:
@@ -172,34 +230,17 @@ def _jpeg(kept: list[float], qualities: Counter[int]) -> list[tuple[str, str]]:
     ]
 
 
-def _evidence(card: Card, evidence: dict[str, Any] | None) -> list[str]:
+def _evidence(card: Card, evidence: Evidence) -> list[str]:
     shown = ", ".join(card.class_names[:12]) + (", …" if len(card.class_names) > 12 else "")
     found = [
         f"<p>Trained on {card.images:,} images of <b>{_text(card.data)}</b> ({card.size[1]}×{card.size[0]}, "
         f"{'gray' if card.channels == 1 else 'colour'}), classes: {_text(shown)}.</p>"
     ]
-    mean = evidence["mean"] if evidence else {}
-    rows = [("classifiers trained on", "right on clean test images, at their last epoch")]
-    for key, title in (
-        ("clean", "unprotected images"),
-        ("standard", "protected images that the generator was trained on"),
-        ("clean_fast", "unprotected images that it had not seen"),
-        ("fast", "protected images that it had not seen"),
-    ):
-        try:
-            rows.append((title, f"{100 * mean[key]['accuracy']['last']:.1f} %"))
-        except (KeyError, TypeError):
-            continue
-    if evidence is None or len(rows) == 1:
-        return [
-            *found,
-            "<p>No measurements lie beside this generator: nothing is known of what it withstands.</p>",
-        ]
-    with suppress(KeyError, TypeError):
-        rows.append(("chance", f"{100 * evidence['chance']:.1f} %"))
+    if not evidence.rows:
+        return [*found, f"<p>{_text(evidence.sentence)}</p>"]
     return [
         *found,
-        _table(rows),
+        _table([("classifiers trained on", "right on clean test images, at their last epoch"), *evidence.rows]),
         "<p>Measured by the generator's own run, on its own images. Unless your photos are those, the rows of images "
         "that it had not seen are the ones to compare; they say something about photos of these classes, taken alike, "
         "and nothing about others. Nothing was measured on the photos of this folder.</p>",
@@ -243,5 +284,5 @@ def _table(rows: list[tuple[str, str]]) -> str:
 
 
 def _text(text: str) -> str:
-    """Text for HTML; bytes of names that are no UTF-8 as escapes."""
-    return html.escape(text.encode(errors="backslashreplace").decode())
+    """Text for HTML; what cannot be shown of names as escapes."""
+    return html.escape(printable(text))

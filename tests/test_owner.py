@@ -1,4 +1,4 @@
-"""What an owner may ask for beside PNG copies: DICOM, JPEG, ONNX, a generator of one's own; and reading in batches."""
+"""What an owner may ask for beside PNG copies: JPEG, ONNX, a generator of one's own; and reading in batches."""
 
 import os
 import subprocess
@@ -20,12 +20,12 @@ from gan.networks import build_generator
 from gan.protection import save_generator
 from photos.jpeg import encode_jpeg
 from photos.manifest import MANIFEST
-from photos.noise import folded, independent, read_codes
-from photos.photo import SMALL, Photo, read_photo
+from photos.noise import fused, independent, read_codes
+from photos.photo import SMALL, Photo
 from photos.protector import Protector
+from photos.read import read_photo
 
 ROOT = Path(__file__).parents[1]
-pydicom = pytest.importorskip("pydicom")
 
 
 def some(folder: Path, count: int) -> None:
@@ -80,127 +80,19 @@ def test_folding_changes_codes_by_rounding_alone() -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.5, 2)
-    copied = folded(net)
+    copied = fused(net)
     photos = [Photo(RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8)) for _ in range(4)]
     assert torch.allclose(read_codes(copied, photos, 3, (16, 16)), read_codes(net, photos, 3, (16, 16)), atol=1e-4)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in copied.second.modules())
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in net.second.modules())
 
 
-# DICOM
-
-
-def dicom(path: Path, bits: int = 12, signed: bool = False, form: str = "MONOCHROME2", **tags: Any) -> np.ndarray:
-    """Writes a DICOM file; returns its stored values."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-    meta, allocated = FileMetaDataset(), 8 if bits == 8 else 16
-    meta.TransferSyntaxUID = tags.pop("syntax", ExplicitVRLittleEndian)
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", generate_uid()
-    data = Dataset()
-    data.file_meta = meta
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.PatientName, data.ImageType = "Doe^Jane", ["ORIGINAL", "PRIMARY", "AXIAL"]
-    data.Rows, data.Columns, data.PhotometricInterpretation = 21, 31, form
-    data.SamplesPerPixel = 3 if form == "RGB" else 1
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = allocated, bits, bits - 1, int(signed)
-    if form == "RGB":
-        data.PlanarConfiguration = 1
-    low = -(1 << (bits - 1)) if signed else 0
-    shape = (3, 21, 31) if form == "RGB" else (21, 31)
-    values = RNG.integers(low, low + (1 << bits), shape).astype(f"<{'i' if signed else 'u'}{allocated // 8}")
-    stored = values.tobytes()
-    data.PixelData = stored + b"\0" * (len(stored) % 2)
-    data["PixelData"].VR = "OW"
-    data.SmallestImagePixelValue = 0
-    for name, value in tags.items():
-        setattr(data, name, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
-    return values
-
-
-@pytest.mark.parametrize(
-    ("bits", "signed", "form"),
-    [(12, False, "MONOCHROME2"), (16, True, "MONOCHROME2"), (12, True, "MONOCHROME1"), (8, False, "RGB")],
-)
-def test_dicom_keeps_its_depth_tags_and_the_scaled_bound(
-    gray_generator: Path, tmp_path: Path, bits: int, signed: bool, form: str
-) -> None:
-    values = dicom(tmp_path / "in" / "a.DCM", bits, signed, form)
-    places = ["protect", str(tmp_path / "in"), str(tmp_path / "out"), f"generator={gray_generator}"]
-    assert main(places) == 0
-    copy = pydicom.dcmread(tmp_path / "out" / "a.dcm")
-    after = np.frombuffer(copy.PixelData, values.dtype, values.size).reshape(values.shape)
-    change = np.abs(after.astype(int) - values.astype(int)).max()
-    bound = 8 * ((1 << bits) - 1) / 255
-    assert bound / 4 < change <= bound
-    assert copy.PatientName == "Doe^Jane"
-    assert list(copy.ImageType) == ["DERIVED", "PRIMARY", "AXIAL"]
-    assert copy.SOPInstanceUID != pydicom.dcmread(tmp_path / "in" / "a.DCM").SOPInstanceUID
-    assert copy.SOPInstanceUID == copy.file_meta.MediaStorageSOPInstanceUID
-    assert "SmallestImagePixelValue" not in copy
-    entry = lines(tmp_path / "out")["a.DCM"]
-    assert (entry.bits, entry.width, entry.height) == (bits, 31, 21)
-    assert entry.linf == pytest.approx(change * 255 / ((1 << bits) - 1), abs=1e-3)
-    assert main(["verify", str(tmp_path / "out"), f"source={tmp_path / 'in'}"]) == 0
-    before = content(tmp_path / "out")
-    (tmp_path / "out" / "a.dcm").write_bytes(b"damaged")
-    assert main(places) == 0
-    assert content(tmp_path / "out") == before
-    assert main(["inspect", str(tmp_path / "in" / "a.DCM"), places[3], f"out={tmp_path / 'shown.png'}"]) == 0
-
-
-def test_dicom_that_is_left_out_and_why(gray_generator: Path, generator: Path, tmp_path: Path) -> None:
-    from pydicom.uid import JPEG2000Lossless
-
-    good = tmp_path / "in" / "good.dcm"
-    dicom(good)
-    dicom(tmp_path / "in" / "frames.dcm", NumberOfFrames=2)
-    dicom(tmp_path / "in" / "colour.dcm", 8, form="PALETTE COLOR")
-    dicom(tmp_path / "in" / "overlay.dcm", HighBit=13)
-    dicom(tmp_path / "in" / "short.dcm", Rows=5000)
-    raw = pydicom.dcmread(good)
-    raw.file_meta.TransferSyntaxUID = JPEG2000Lossless
-    raw.PixelData = pydicom.encaps.encapsulate([b"\0\0"])
-    raw["PixelData"].is_undefined_length = True
-    raw.save_as(tmp_path / "in" / "compressed.dcm")
-    (tmp_path / "in" / "cut.dcm").write_bytes(good.read_bytes()[:300])
-    (tmp_path / "in" / "other.dcm").write_bytes(b"no such thing")
-    assert main(["protect", str(tmp_path / "in"), str(tmp_path / "out"), f"generator={gray_generator}"]) == 1
-    found = lines(tmp_path / "out")
-    assert {name for name, line in found.items() if hasattr(line, "path")} == {"good.dcm"}
-    for name, reason in (
-        ("frames.dcm", "2 frames"),
-        ("colour.dcm", "PALETTE COLOR"),
-        ("overlay.dcm", "do not end at bit 0"),
-        ("short.dcm", "bytes of pixels"),
-        ("compressed.dcm", "compressed DICOM (JPEG 2000"),
-        ("cut.dcm", "damaged DICOM"),
-        ("other.dcm", "no image in a known format"),
-    ):
-        assert reason in found[name].skipped, found[name]
-    colour = Protector.load(generator)
-    assert colour.protect_folder(tmp_path / "in", tmp_path / "colour").protected == 0
-    assert "the generator is for colour" in lines(tmp_path / "colour")["good.dcm"].skipped
-    assert Protector.load(gray_generator).protect_folder(tmp_path / "in", tmp_path / "x", strip="all").protected == 0
-    assert "whose tags strip= does not know" in lines(tmp_path / "x")["good.dcm"].skipped
-
-
-def test_dicom_without_its_package_says_what_to_install(
-    gray_generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dicom(tmp_path / "in" / "a.dcm")
-    monkeypatch.setitem(sys.modules, "pydicom", None)
-    assert Protector.load(gray_generator).protect_folder(tmp_path / "in", tmp_path / "out").skipped == 1
-    assert "pip install 'confoundergan[dicom]'" in lines(tmp_path / "out")["a.dcm"].skipped
-
-
 # JPEG
 
 
-def test_jpeg_copies_keep_the_bound_when_decoded_and_say_what_is_left(generator: Path, tmp_path: Path) -> None:
+def test_jpeg_copies_keep_the_bound_when_decoded_and_say_what_is_left(
+    generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     write(tmp_path / "in" / "smooth.png", smooth(), exif=exif)
@@ -216,14 +108,18 @@ def test_jpeg_copies_keep_the_bound_when_decoded_and_say_what_is_left(generator:
         change = np.abs(decoded(tmp_path / "out" / entry.path) - decoded(tmp_path / "in" / name)).max()
         assert entry.linf == change <= 8
         assert 90 <= entry.quality <= 100
-        assert 0 < entry.kept < 1.2
+        assert 0 < entry.noise_share < 1.2
     with Image.open(tmp_path / "out" / "smooth.jpg") as stored:
         assert stored.format == "JPEG"
         assert stored.getexif()[0x010F] == "Maker"
         assert stored.layer[0][1:3] == stored.layer[1][1:3]  # 4:4:4
     page = (tmp_path / "out" / "report.html").read_text()
     assert "share of the noise that JPEG leaves" in page
-    assert main(["verify", str(tmp_path / "out"), f"source={tmp_path / 'in'}"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "out"), f"source={tmp_path / 'in'}"]) == 1
+    shown = capsys.readouterr().out
+    assert "clear.png: has no copy: transparency, and JPEG holds none" in shown
+    assert ": 1 fault\n" in shown
     before = content(tmp_path / "out")
     (tmp_path / "out" / "busy.jpg").unlink()
     assert main(["protect", *places, "quality=90"]) == 1
@@ -374,7 +270,7 @@ def test_fit_trains_on_the_photos_then_protects_them(
     assert main(places) == 0
     shown = capsys.readouterr().out
     assert "2 groups of like photos stand in" in shown
-    assert "120 photos protected" in shown
+    assert "120 photos got noise" in shown
     assert "trained on folder: group 0, group 1" in shown
     assert (tmp_path / "runs" / "fit-out" / "results.json").exists()
     assert "protected images that it had not seen" in (tmp_path / "out" / "report.html").read_text()
@@ -435,11 +331,11 @@ def test_devices_share_a_folder_through_lightnings_predict(generator: Path, tmp_
 
     first = call("devices=2", "accelerator=cpu")
     assert first.returncode == 1, first.stderr  # one photo is empty
-    assert first.stdout.count("9 photos protected (0 of them before), 1 left out") == 1
+    assert first.stdout.count("9 photos got noise (0 of them before), 1 left out") == 1
     assert content(out) == content(tmp_path / "whole")
     (out / "00.png").unlink()
     again = call("devices=2", "accelerator=cpu")  # a finished folder is verified, and what is missing made
-    assert "9 photos protected (8 of them before), 1 left out" in again.stdout, again.stderr
+    assert "9 photos got noise (8 of them before), 1 left out" in again.stdout, again.stderr
     assert content(out) == content(tmp_path / "whole")
 
 

@@ -31,12 +31,16 @@ from experiments.folder import environment, versions, write_json
 from gan.config import GeneratorConfig
 from gan.networks import build_generator
 from gan.protection import GENERATOR, Card, save_generator
+from photos.description.metadata import Output
+from photos.evidence import evidence_of
 from photos.folder import Summary
 from photos.manifest import MANIFEST
 from photos.noise import add_noise, read_codes, steps_of
-from photos.photo import Output, Photo, read_photo, save_photo, stored_as
+from photos.photo import Photo
 from photos.protector import Protector
+from photos.read import read_photo
 from photos.report import page
+from photos.write import save_photo, stored_as
 
 SIDE, TRAINED = 224, (64, 64)
 
@@ -139,7 +143,7 @@ def main(arguments: list[str]) -> int:
             pairs.append((measured(ours, turn), theirs))
         again = measured(ours, 0)
         lines = folder / "ours0" / MANIFEST
-        report = measured(page, lines, folder / "ours0", source, Summary(count), protector.card, None)
+        report = measured(page, lines, folder / "ours0", source, Summary(count), protector.card, evidence_of(None))
     total = sum(profile.values())
     result: dict[str, Any] = {
         "benchmark": "protect",
