@@ -54,9 +54,9 @@ def evidence_of(results: dict[str, Any] | None) -> Evidence:
     try:
         chance = float(results["chance"])
         accuracy = {key: float(results["mean"][key]["accuracy"]["last"]) for key, _ in ROWS if key in results["mean"]}
-        accuracy.setdefault("clean_fast", accuracy["clean"])
         seen = _effect(accuracy["clean"], accuracy["standard"], chance) if "standard" in accuracy else None
-        unseen = _effect(accuracy["clean_fast"], accuracy["fast"], chance) if "fast" in accuracy else None
+        base = accuracy["clean_fast" if "clean_fast" in accuracy else "clean"] if "fast" in accuracy else 0.0
+        unseen = _effect(base, accuracy["fast"], chance) if "fast" in accuracy else None
     except (KeyError, TypeError, ValueError):
         seen = unseen = None
     if seen is None and unseen is None:
