@@ -11,13 +11,12 @@ from PIL import Image, ImageCms
 
 from datamodules.decode import BadImage
 from photos.change import Change, Tally
-from photos.description.metadata import Metadata, Output
+from photos.description.metadata import COLOUR_NAMES, Metadata, Output
 from photos.dicom import REPLACED, DicomTemplate
-from photos.display import WHITE, Display, display_of_values
+from photos.display import ROWS, WHITE, Display, display_of_values
 
 SUFFIX: dict[Output, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 SMALL = 1_000_000  # pixels; photos up to it are read by the generator several at a time
-ROWS = 256  # of a strip, where pictures are compared
 CONVERTED = "the pixels were converted to sRGB by it"
 
 
@@ -147,8 +146,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
 
 def without_profile(metadata: Metadata, reason: str) -> Metadata:
     """The same without the colour profile, and without PNG's chunks that say how other pixels were to be shown."""
-    names = {b"gAMA": "gamma", b"cHRM": "chromaticities", b"sRGB": "sRGB intent", b"cICP": "cICP"}
-    gone = {"colour profile": reason} | {names.get(kind, kind.decode()): reason for kind in metadata.colour}
+    gone = {"colour profile": reason} | {COLOUR_NAMES[kind]: reason for kind in metadata.colour}
     return replace(metadata, icc=b"", colour={}, dropped={**metadata.dropped, **gone})
 
 

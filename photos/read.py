@@ -31,6 +31,7 @@ from datamodules.decode import BadImage, bad_images, loaded, plain
 from photos import dicom
 from photos.description import metadata
 from photos.description.metadata import Metadata, Strip, read_metadata
+from photos.display import WHITE
 from photos.kinds import HEAD, READ, kind_of
 from photos.photo import CONVERTED, ROWS, Animation, Photo, to_srgb, without_profile
 
@@ -38,7 +39,6 @@ FORMATS = (*decode.FORMATS, "AVIF", "HEIF")
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 MOST = 179_000_000  # pixels of all frames, as Pillow's own limit for one picture
 SUBFILE, PHOTOMETRIC, SUB_IFDS = 254, 262, 330
-WHITE = 65535
 DEEP = "16-bit colour or transparency, which would be cut to 8 bits; convert it to 8 bits first"
 
 pillow_heif.register_heif_opener(thumbnails=False)

@@ -8,11 +8,11 @@ from PIL import Image
 
 from datamodules.decode import BadImage
 from photos import dicom
+from photos.description.embed import NAMES
 from photos.description.metadata import Inserting, Output, for_output, unheld, webp_options
 from photos.photo import ROWS, Photo
 from photos.read import frames_of, pixels_of
 
-NAMES = {"png": "PNG", "webp": "WebP", "jpeg": "JPEG"}
 Z_RLE = 3  # zlib's strategy
 WEBP_SIDE, JPEG_SIDE = 16383, 65535
 

@@ -74,10 +74,10 @@ def deep_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(made)
 
 
-def with_preview_page(main_first: bool) -> bytes:
+def with_preview_page() -> bytes:
     large, small = Image.fromarray(COLOURS), Image.fromarray(COLOURS).resize((8, 6))
     small.encoderinfo = {"tiffinfo": {254: 1}}
-    return encoded("TIFF", large, save_all=True, append_images=[small]) if main_first else preview_first()
+    return encoded("TIFF", large, save_all=True, append_images=[small])
 
 
 def preview_first() -> bytes:
@@ -144,7 +144,7 @@ def kinds() -> list[Kind]:
         Kind("PNG in 16-bit gray", "deep.png", encoded("PNG", deep)),
         Kind("PNG in 16-bit colour", "deeper.png", deep_png(), "", refused="16-bit colour"),
         Kind("WebP", "a.webp", encoded("WEBP", colours, lossless=True, exif=exif(), xmp=packet("<dc:title>T</dc:title>"))),
-        Kind("TIFF with previews of its one page", "scan.tif", with_preview_page(True)),
+        Kind("TIFF with previews of its one page", "scan.tif", with_preview_page()),
         Kind("TIFF whose first page is a preview", "scan.tiff", preview_first()),
         Kind("TIFF of several pages", "pages.tif", tiff(), "", refused="2 pages; one expected"),
         Kind("TIFF in 16-bit gray", "deep.tif", encoded("TIFF", deep, dpi=(300, 300))),

@@ -39,8 +39,9 @@ from photos.description.simple import bmp_pieces, gif_pieces, ppm_pieces
 from photos.description.xmp import Packet, is_picture_text, orientation_in, packet_items
 
 __all__ = [
-    "Comparison", "Data", "Density", "Inserting", "Insertion", "Metadata", "Output", "Strip", "Text", "compare",
-    "compare_items", "for_output", "inventory", "places", "previews", "read_metadata", "unheld", "webp_options",
+    "COLOUR_NAMES", "Comparison", "Data", "Density", "Inserting", "Insertion", "Metadata", "Output", "Strip", "Text",
+    "compare", "compare_items", "for_output", "inventory", "places", "previews", "read_metadata", "unheld",
+    "webp_options",
 ]  # fmt: skip
 
 READERS: list[tuple[Callable[[Data], bool], Callable[[Data], Pieces]]] = [
