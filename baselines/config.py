@@ -3,13 +3,26 @@
 Defaults are the published ones, except where the method's own file names a deviation.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 from datamodules.config import augment_fault, option
 
 Method = Literal[
-    "random", "lsp", "emn", "ar", "cuda", "ops", "tap", "rem", "pil", "hypo", "deepconfuse", "gue", "clusters"
+    "random",
+    "lsp",
+    "emn",
+    "ar",
+    "cuda",
+    "ops",
+    "tap",
+    "rem",
+    "pil",
+    "hypo",
+    "deepconfuse",
+    "gue",
+    "clusters",
+    "patterns",
 ]
 Kind = Literal["sample", "class"]
 
@@ -216,6 +229,53 @@ class ClustersConfig:
 
 
 @dataclass
+class PatternsConfig:
+    """Patterns chosen by hand, one a class: the first build of this project."""
+
+    encoder: Literal["efficientnet_lite0", "conv"] = option(
+        "efficientnet_lite0", "what reads the image: a frozen network with ImageNet weights; conv: old files alone"
+    )
+    second_reader: str = option(
+        "narrow",
+        "auxiliary classifier, taught like a victim, whose class code is averaged with the head's; 'narrow' or any "
+        "timm model name, or none",
+    )
+    second_epochs: int = option(30, "epochs of the auxiliary classifier", ge=1)
+    hidden: int = option(512, "width of the head that reads the class", ge=8, le=8192)
+    dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
+    pattern: Literal["waves", "thirds", "tints"] = option(
+        "thirds",
+        "what stands for a class: waves of two pixels (for small pictures), of three, or tints of middle and rim (for "
+        "pictures of similar colours)",
+    )
+    amplitude: float = option(0.75, "share of the bound that the patterns take", gt=0, lt=1)
+    mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")
+    temperature: float = option(
+        0.5,
+        "high: doubtful images get mixtures, low: the likeliest class's pattern; 0: what kept images ask for",
+        ge=0,
+    )
+    head_epochs: int = option(60, "epochs of the head", ge=0)
+    lr: float = option(1e-3, "learning rate of the head's AdamW", gt=0)
+    weight_decay: float = option(0.1, "weight decay of the head", ge=0)
+    width: int = option(32, "encoder=conv: channels at half resolution, doubled at every halving", ge=4, le=1024)
+    levels: int = option(3, "encoder=conv: how many times the image is halved", ge=1, le=6)
+    blocks: int = option(1, "encoder=conv: residual blocks a level", ge=0, le=16)
+
+    @classmethod
+    def of_card(cls, options: dict[str, Any]) -> "PatternsConfig":
+        """From the options of a generator as old cards state them; what was of the game alone is left out."""
+        known = {own.name for own in fields(cls)}
+        return cls(**{name: value for name, value in options.items() if name in known})
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        if self.encoder == "conv":
+            return ["baselines.patterns.encoder: conv reads old files alone; fit with efficientnet_lite0"]
+        return []
+
+
+@dataclass
 class BaselinesConfig:
     """The options of every baseline."""
 
@@ -232,10 +292,11 @@ class BaselinesConfig:
     deepconfuse: DeepConfuseConfig = field(default_factory=DeepConfuseConfig)
     gue: GueConfig = field(default_factory=GueConfig)
     clusters: ClustersConfig = field(default_factory=ClustersConfig)
+    patterns: PatternsConfig = field(default_factory=PatternsConfig)
 
     def archs(self) -> dict[str, str]:
         """The architectures that are named, by key."""
-        return {
+        found = {
             "baselines.emn.arch": self.emn.arch,
             "baselines.rem.arch": self.rem.arch,
             "baselines.tap.surrogate.arch": self.tap.surrogate.arch,
@@ -244,6 +305,9 @@ class BaselinesConfig:
             "baselines.gue.arch": self.gue.arch,
             "baselines.clusters.surrogate.arch": self.clusters.surrogate.arch,
         }
+        if self.patterns.second_reader != "none":
+            found["baselines.patterns.second_reader"] = self.patterns.second_reader
+        return found
 
     def shortened(self) -> "BaselinesConfig":
         """Everything once, with few steps."""
@@ -258,4 +322,5 @@ class BaselinesConfig:
             deepconfuse=replace(self.deepconfuse, trials=1, epochs=1),
             gue=replace(self.gue, epochs=1, steps=2),
             clusters=replace(self.clusters, epochs=1, surrogate=replace(self.clusters.surrogate, epochs=1)),
+            patterns=replace(self.patterns, second_epochs=1, head_epochs=2),
         )

@@ -13,6 +13,7 @@ from baselines.gue import GameGenerator
 from baselines.hypo import Hypocritical
 from baselines.lsp import LinearlySeparable
 from baselines.ops import OnePixel
+from baselines.patterns.protection import Patterns
 from baselines.pil import Linearising
 from baselines.random_noise import RandomNoise
 from baselines.rem import RobustErrorMinimising
@@ -47,6 +48,7 @@ def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Prote
         "deepconfuse": lambda: DeepConfuse(config.deepconfuse, epsilon),
         "gue": lambda: GameGenerator(config.gue, epsilon),
         "clusters": lambda: UnlearnableClusters(config.clusters, epsilon),
+        "patterns": lambda: Patterns(config.patterns, epsilon),
     }
     if name not in made:
         raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, found {name!r}")

@@ -3,6 +3,7 @@
 They explain a protection; only a victim's accuracy on clean images is one.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from datamodules.images import ImageSet
 from datamodules.split import divide
 from victims.config import RECIPES
+from victims.defences import operations
+from victims.purify import PURIFIERS, Purifier, through
 from victims.train import predict, train_victim
 
 # Probes train without augmentation: the question is what is there to be read.
@@ -18,6 +21,9 @@ PROBES = {
     "linear": replace(RECIPES["quick"], arch="linear", epochs=15, lr=0.02, augment="none"),
     "conv": replace(RECIPES["quick"], epochs=8, augment="none"),
 }
+
+FATES = ("jpeg:75", "jpeg:50", "resize:2", "blur:1", "gray")  # beside which every protection is to be seen
+SAMPLE = 256  # images that their effect on the noise is measured on
 
 
 def noise_of(clean: ImageSet, stored: ImageSet) -> ImageSet:
@@ -53,6 +59,40 @@ class NoiseProbe:
         report = train_victim(noise.subset(used_rows), held, classes, self.recipe, seed, device)
         fast = accuracy(report.model, unseen.images, unseen.labels, device) if unseen else None
         return {"standard": report.curve[-1]["accuracy"], "fast": fast}
+
+
+class Variation:
+    """How much of the noise's energy differs from image to image within a class, in [0, 1].
+
+    0 is a table of one noise a class, which its mean takes out; it says that what is published depends on the picture.
+    """
+
+    def run(self, noise: ImageSet) -> float:
+        """Of stored noise, of ``noise_of``: Σ‖n − mean of its class‖² / Σ‖n‖²; 0 where there is none."""
+        values = noise.images.float() - 128
+        around = values.clone()
+        for label in noise.labels.unique():
+            around[noise.labels == label] -= values[noise.labels == label].mean(0)
+        return (around.square().sum() / values.square().sum().clamp_min(1e-9)).item()
+
+
+def _with(change: Callable[..., Tensor], values: tuple[float, ...]) -> Purifier:
+    return lambda images: change(images, *values)
+
+
+class Survival:
+    """The share of the noise's energy that is left after what happens to published pictures; may be above 1."""
+
+    def run(self, clean: ImageSet, stored: ImageSet) -> dict[str, float]:
+        """For each of FATES: ‖T(x′) − T(x)‖² / ‖x′ − x‖², over the first SAMPLE images."""
+        before, after = clean.images[:SAMPLE], stored.images[:SAMPLE]
+        whole = (after.float() - before.float()).square().sum().clamp_min(1e-9)
+        found = {}
+        for fate in FATES:
+            steps: list[Purifier] = [_with(PURIFIERS[name], values) for name, values in operations(fate)]
+            change = through(steps, after).float() - through(steps, before).float()
+            found[fate] = (change.square().sum() / whole).item()
+        return found
 
 
 class SwapTest:

@@ -45,7 +45,7 @@ class Export:
         def protect(setting: str, part: str) -> dict[str, Any]:
             progress(setting)
             if setting == "fast":  # before the set: where the set is whole, the names are there
-                names = trained.name(data.parts[part].images).tolist()
+                names = trained.classify(data.parts[part].images).tolist()
                 write_atomic(self.folder / NAMED, json.dumps(names).encode())
             protect_part(self.folder / "protected" / setting, trained, data, part, sha256, card.seed)
             return {}

@@ -115,7 +115,8 @@ class StopOnNan(pl.Callback):
         every: steps between two looks on a GPU, and at the most.
     """
 
-    NETWORKS: ClassVar = {"d": "discriminator", "s": "surrogate", "g": "generator"}  # by the letter after loss_
+    NETWORKS: ClassVar = {"d": "discriminator", "s": "surrogates", "g": "generator"}  # by the letter after loss_
+    TRAINED: ClassVar = {"generator": "noise"}  # of it, the options of what is trained
 
     def __init__(self, checkpoint: Path, every: int) -> None:
         self.checkpoint, self.every = checkpoint, every
@@ -155,7 +156,8 @@ class StopOnNan(pl.Callback):
         kept = f"the last good checkpoint is kept: {self.checkpoint}; resume= goes on from it the same way"
         if not self.checkpoint.exists():
             kept = "there is no checkpoint yet"
-        changes = ", ".join(f"gan.{name}.lr or gan.{name}.clip" for name in dict.fromkeys(networks))
+        sections = dict.fromkeys(self.TRAINED.get(name, name) for name in networks)
+        changes = ", ".join(f"gan.{name}.lr or gan.{name}.clip" for name in sections)
         return f"; {kept}; for another course start a new run with a lower {changes}"
 
 

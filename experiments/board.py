@@ -43,11 +43,11 @@ BOARD: dict[str, tuple[Panel, ...]] = {
     ),
     "Losses": (
         Panel("Discriminator", ("loss_d_epoch",)),
-        Panel("Surrogate", ("loss_s_epoch",)),
+        Panel("Surrogates", ("loss_s_epoch",)),
         Panel("Generator", ("loss_g_epoch",)),
         Panel(
             "Generator, its terms before weighting",
-            ("loss_g_read_epoch", "loss_g_code_epoch", "loss_g_gan_epoch", "loss_g_norm_epoch"),
+            ("loss_s_epoch", "loss_g_gan_epoch"),
         ),
         Panel("Every step", ("loss_d_step", "loss_s_step", "loss_g_step")),
     ),
@@ -55,8 +55,8 @@ BOARD: dict[str, tuple[Panel, ...]] = {
         Panel("Size of a pixel's noise in grey levels: mean and largest", ("noise_mean_epoch", "noise_max_epoch")),
         Panel("PSNR in dB", ("psnr_epoch",)),
         Panel(
-            "Label read from the noise, and class that the generator names",
-            ("surrogate_accuracy_epoch", "noise_only_accuracy_epoch", "code_accuracy_epoch"),
+            "Share of codes that surrogates read right, and how hard the game is (level)",
+            ("read_epoch", "level_epoch"),
         ),
         Panel("Stored files: PSNR in dB", ("imperceptibility/psnr", "imperceptibility/psnr_min"), "bar"),
         Panel(
@@ -96,9 +96,8 @@ BEST: dict[str, Literal["min", "max"]] = {
     "check/fast": "min",
     "psnr_epoch": "max",
     "noise_max_epoch": "max",
-    "surrogate_accuracy_epoch": "max",
-    "noise_only_accuracy_epoch": "max",
-    "code_accuracy_epoch": "max",
+    "read_epoch": "max",
+    "level_epoch": "max",
     "images_per_second": "max",
     "seconds_per_epoch": "min",
 }

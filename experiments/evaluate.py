@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from baselines.trained import load_trained
 from callbacks.detection import SIMPLE, Detection, measurable
-from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
+from callbacks.diagnostics import PROBES, NoiseProbe, Survival, SwapTest, Variation, noise_of
 from callbacks.export import SETTINGS, describe_part, read_named
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PICTURES, plot_curves, save_sheets
@@ -26,7 +27,7 @@ from experiments.data import make_data
 from experiments.folder import RunError, describe, is_main, newest, progress_bar, say, versions, write_json
 from experiments.logs import log_end, make_loggers
 from experiments.methods import linf_bound
-from gan.protection import GENERATOR, GeneratorFileError, load_generator
+from gan.protection import GENERATOR, GeneratorFileError
 from victims.classifier import check_arch
 from victims.config import Recipe
 from victims.mixture import as_text, mixed, protected_mask, remainder
@@ -122,6 +123,8 @@ def evaluate_seed(
         "noise_only": {probe: done[f"probe_{probe}"] for probe in PROBES},
         "swap": {setting: done[setting]["swap"] for setting in stored},
         "named": named_right(run, data),
+        "variation": {setting: Variation().run(noise[setting]) for setting in stored},
+        "survival": {setting: Survival().run(clean[setting], stored[setting]) for setting in stored},
         "detection": {
             setting: {probe: done[f"detection_{setting}_{probe.replace(' ', '_')}"] for probe in SIMPLE}
             for setting in measurable(stored, classes)
@@ -208,7 +211,7 @@ def evaluate(arguments: list[str]) -> None:
         files += [folder / GENERATOR] if config.method == OURS else []
         try:
             if config.method == OURS:
-                load_generator(files[1])
+                load_trained(files[1])
             ProtectedDataset(files[0].parent)
         except (GeneratorFileError, DataError) as error:
             if all(file.is_file() for file in files):  # finished, then damaged, or made by another version

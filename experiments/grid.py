@@ -47,7 +47,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from baselines.registry import make_protection
 from callbacks.detection import SIMPLE, Detection, measurable
-from callbacks.diagnostics import PROBES, NoiseProbe, SwapTest, noise_of
+from callbacks.diagnostics import PROBES, NoiseProbe, Survival, SwapTest, Variation, noise_of
 from callbacks.export import SETTINGS, read_named
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PICTURES, SHEETS, save_sheets
@@ -594,6 +594,8 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
         "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},
         "named": named_right(folder, data),
         "noise_only": probes,
+        "variation": {s: Variation().run(noise[s]) for s in stored},
+        "survival": {s: Survival().run(clean[s], stored[s]) for s in stored},
         "detection": {
             setting: {
                 name: Detection(name).run(clean[setting], stored[setting], data.classes, seed, own_device())

@@ -17,6 +17,7 @@ from torch import Tensor
 from baselines.keep import Resumable
 from baselines.registry import make_protection
 from baselines.tally import Tally
+from baselines.trained import load_trained
 from callbacks.export import SETTINGS, Export, describe_part, protect_part
 from callbacks.retraining import own_device
 from callbacks.seeding import SeedEveryStep
@@ -30,16 +31,17 @@ from experiments.config import OURS, Config
 from experiments.folder import RunError, is_main, progress_bar, versions, write_json
 from experiments.launch import MeetingDDP, started_by
 from experiments.logs import make_loggers
-from gan.encoder import ConvEncoder, PretrainedEncoder
+from gan.encoder import PretrainedEncoder
 from gan.module import ConfounderGAN
 from gan.networks import Discriminator
-from gan.protection import GENERATOR, Card, TrainedGenerator, load_generator
+from gan.noise import NoiseNetwork
+from gan.protection import GENERATOR, Card, TrainedGenerator, start_network
 from victims.classifier import Normalised
 
 LAST = "last.ckpt"
 COST = "cost.json"  # what fitting and protecting cost
 STATE = "fit.ckpt"  # of a baseline's fit that is under way
-NETWORKS = (ConvEncoder, PretrainedEncoder, Discriminator, Normalised)  # that ConfounderGAN's images go through
+NETWORKS = (PretrainedEncoder, NoiseNetwork, Discriminator, Normalised)  # that ConfounderGAN's images go through
 SAMPLE, WARM_UP = 128, 8  # images by which the speed of protecting is measured, and before that
 PROFILE = "profile"
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -81,7 +83,7 @@ def lend(run: Path, data: ImageDataModule, folder: Path, seed: int) -> Made:
         seed: of the run.
     """
     clock, device = time.perf_counter(), own_device()
-    trained, _, sha256 = load_generator(run / GENERATOR)
+    trained, _, sha256 = load_trained(run / GENERATOR)
     trained.generator.to(device)
     for setting, part in SETTINGS.items():
         if part in data.parts:
@@ -170,8 +172,9 @@ def cost_of(folder: Path) -> dict[str, float] | None:
 
 def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
     batches = -(-len(data.parts["train"]) // config.data.batch_size)
-    steps = config.trainer.max_epochs * batches
-    module = ConfounderGAN(config.gan, data.classes, data.channels, data.size, steps, seed)
+    epochs = config.trainer.max_epochs if config.gan.refine else 0
+    start = start_network(config.gan.start, config.gan.noise)
+    module = ConfounderGAN(config.gan, data.classes, data.channels, data.size, epochs * batches, seed, start)
     trainer = make_trainer(config, data, folder, seed)
     checkpoint = folder / "checkpoints" / LAST
     if checkpoint.exists():
@@ -180,9 +183,6 @@ def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: in
     with tally.everywhere(*NETWORKS):
         trainer.fit(module, data, ckpt_path=str(checkpoint) if resumed else None, weights_only=True)
     module.to(trainer.strategy.root_device)
-    module.as_the_first()  # batch statistics of the others may differ
-    module.calibrate(data.parts["val"])
-    module.as_the_first()
     seconds = {"training": module.seconds}
     if is_main() and not (resumed and cost_of(folder)):
         partly = resumed or trainer.world_size > 1  # each process counts its own
@@ -192,14 +192,14 @@ def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: in
     card = Card(
         channels=data.channels,
         epsilon=config.gan.epsilon,
-        generator=asdict(config.gan.generator),
+        generator={"classifier": asdict(config.gan.classifier), "noise": asdict(config.gan.noise)},
         data=config.data.name,
         fingerprint=data.fingerprints["train"],
         class_names=list(data.class_names),
         images=len(data.parts["train"]),
         size=list(data.size),
         seed=seed,
-        epochs=config.trainer.max_epochs,
+        epochs=epochs,
         versions=versions(),
     )
     trained = TrainedGenerator(module.generator.to(trainer.strategy.root_device), config.gan.epsilon)
@@ -242,7 +242,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
         strategy=MeetingDDP(options.join_minutes) if several else "auto",
         plugins=plugins,
         precision=PRECISIONS[options.precision],
-        max_epochs=options.max_epochs,
+        max_epochs=options.max_epochs if config.gan.refine else 0,
         limit_train_batches=2 if config.fast_dev_run else None,
         callbacks=callbacks,
         logger=make_loggers(config, folder, seed),

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from callbacks.retraining import patient
 from experiments.launch import MeetingDDP, company, processes, quieten, started_by
 from experiments.owner_config import ProtectConfig
-from gan.networks import Generator
+from gan.protection import NoiseMaker
 from photos.folder import Summary
 
 AGAIN = "what is done is kept; give the same command again"
@@ -37,7 +37,7 @@ class Shares(pl.LightningModule):
     """
 
     def __init__(
-        self, generator: Generator, begin: Callable[[], None], work: Callable[[tuple[int, int]], Summary]
+        self, generator: NoiseMaker, begin: Callable[[], None], work: Callable[[tuple[int, int]], Summary]
     ) -> None:
         super().__init__()
         self.generator, self.begin, self.work = generator, begin, work
@@ -52,7 +52,7 @@ class Shares(pl.LightningModule):
 
 
 def predict(
-    config: ProtectConfig, generator: Generator, begin: Callable[[], None], work: Callable[[tuple[int, int]], Summary]
+    config: ProtectConfig, generator: NoiseMaker, begin: Callable[[], None], work: Callable[[tuple[int, int]], Summary]
 ) -> Summary:
     """Shares a folder out as the options say; what became of all of it, the same in every process.
 

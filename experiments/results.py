@@ -115,6 +115,17 @@ def facts(results: dict[str, Any]) -> list[str]:
             if diagnostics.get("named")
             else []
         ),
+        *(
+            [
+                "Share of the noise's energy that varies from image to image within a class: "
+                + ", ".join(f"{setting} {value:.2f}" for setting, value in diagnostics["variation"].items())
+                + "; that is left after: "
+                + ", ".join(f"{fate} {value:.2f}" for fate, value in diagnostics["survival"]["standard"].items())
+                + "."
+            ]
+            if diagnostics.get("variation")
+            else []
+        ),
         "Victim answers the noise's label when it sits on another image: "
         + ", ".join(f"{setting} {percent(value)}" for setting, value in diagnostics["swap"].items())
         + ".",

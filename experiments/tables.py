@@ -14,14 +14,15 @@ from typing import Any
 
 from baselines.facts import Facts
 from baselines.facts import facts as facts_of_baselines
-from experiments.config import OURS, leaves
+from experiments.config import OURS
 from experiments.costs import costs
 from experiments.data import MODULES, module_of
 from experiments.grid import CELLS
 from experiments.grid_report import notes, select
 from experiments.grid_report import table as table_of_grid
 from experiments.published import beside
-from experiments.results import cell, facts, table
+from experiments.results import facts, table
+from gan.protection import SHIPPED
 from victims.config import RECIPES, Recipe
 from victims.defences import DEFENCES, example
 
@@ -50,32 +51,19 @@ def overhead(result: dict[str, Any]) -> str:
     )
 
 
-def variants(reference: dict[str, Any], others: list[dict[str, Any]]) -> str:
-    """A row a run: what differs from the reference's options, and what came of it."""
-    known = dict(leaves(reference["config"]))
-    rows = [["what differs", "seeds", "standard, last", "fast, last", "clean, last", "PSNR, dB"]]
-    for results in [reference, *others]:
-        own = dict(leaves(results["config"]))
-        changed = [
-            f"`{key}={own[key]}`" for key in own if key.startswith("gan.") and key in known and own[key] != known[key]
-        ]
-        scores = [cell(results, (victim, "accuracy", "last"), 100) for victim in ("standard", "fast", "clean")]
-        psnr = cell(results, ("imperceptibility", "psnr"), 1)
-        seeds = ", ".join(str(entry["seed"]) for entry in results["seeds"])
-        rows.append([", ".join(changed) or "nothing: the defaults", seeds, *scores, psnr])
-    return as_table(rows)
-
-
 def load(name: str) -> Any:
     """Content of a results file."""
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
 
-def digits_variants() -> str:
-    """The table of variants on the digits."""
-    folder = ROOT / "results" / "unet" / "digits_variants"
-    return variants(
-        load("unet/digits_3seeds_cpu"), [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+def shipped() -> str:
+    """What the card of the noise network that comes with the package says."""
+    card = json.loads(SHIPPED.with_suffix(".json").read_text())
+    return (
+        f"`{card['command']}`: {card['steps']:,} steps, seed {card['seed']}, {card['pictures']}, "
+        f"{card['classes']} classes; "
+        f"{card['seconds'] / 60:.0f} minutes; at the end level {card['level']:.2f}, read {card['read']:.2f}; "
+        f"{SHIPPED.stat().st_size / 2**20:.1f} MiB; PyTorch {card['versions']['torch']}."
     )
 
 
@@ -117,17 +105,6 @@ def clean_columns(*grids: str) -> str:
         for defence, row in found.items()
     ]
     return as_table([["defence", *columns, "published change"], *body])
-
-
-def trials(name: str) -> str:
-    """A row a trial: what was changed, and that victim's balanced accuracy at the last epoch."""
-    rows = [json.loads(line) for line in (ROOT / "results" / "trials" / f"{name}.jsonl").read_text().splitlines()]
-    head = ["data", "setting", "victim", "what", "balanced accuracy in %", "epochs"]
-    body = [
-        [f"`{r['data']}`", r["setting"], r.get("victim", "narrow"), r["what"], f"{r['bal']:.1f}", str(r["epochs"])]
-        for r in rows
-    ]
-    return as_table([head, *body])
 
 
 def data_sets() -> str:
@@ -379,6 +356,7 @@ def killed_grid(result: dict[str, Any]) -> str:
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
+        "results/grids/survival": lambda: grid_table("survival"),
         "results/grids/settings": lambda: grid_table("settings"),
         "results/grids/rivals": lambda: grid_table("rivals"),
         "results/grids/architectures": lambda: grid_table("architectures"),
@@ -411,19 +389,8 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     | {f"results/grids/compare_{data}": partial(compared, f"compare_{data}") for data in ("digits", "cifar10", "ham")},
     "docs/PROTECT.md": {"results/protect_cpu.json": lambda: protecting(load("protect_cpu"))},
     "docs/METHOD.md": {
-        "results/unet/cifar10_exact_6k_cpu.json": lambda: markdown(load("unet/cifar10_exact_6k_cpu")),
-        "results/unet/digits_variants": digits_variants,
-        "results/trials/readers.jsonl": lambda: trials("readers"),
-        "results/trials/periods.jsonl": lambda: trials("periods"),
-        "results/trials/mosaic.jsonl": lambda: trials("mosaic"),
-        "results/grids/periods": lambda: grid_table("periods"),
-        "results/grids/digits_readers": lambda: grid_table("digits_readers"),
-        "results/grids/pilot": lambda: grid_table("pilot"),
-        "results/grids/pilot_calibrated": lambda: grid_table("pilot_calibrated"),
-        "results/grids/doubt": lambda: grid_table("doubt"),
+        "gan/shipped/noise.json": shipped,
         "results/grids/ablation": lambda: grid_table("ablation"),
-        "results/grids/xrays": lambda: grid_table("xrays"),
-        "results/grids/lesions": lambda: grid_table("lesions"),
     },
 }
 

@@ -81,14 +81,11 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
 
 def check_classifiers(config: Config) -> list[str]:
     """What is wrong with the architectures' names."""
-    named = {
-        "gan.surrogate.arch": config.gan.surrogate.arch,
-        "victim.arch": config.victim.resolved().arch,
-        **config.baselines.archs(),
-    }
-    if config.gan.generator.second_reader != "none":
-        named["gan.generator.second_reader"] = config.gan.generator.second_reader
-    return [f"{key}: {fault}" for key, arch in named.items() if (fault := check_arch(arch))]
+    named = [("gan.surrogates.kinds", kind.partition("@")[0]) for kind in config.gan.surrogates.kinds.split("+")]
+    named += [("victim.arch", config.victim.resolved().arch), *config.baselines.archs().items()]
+    if config.gan.classifier.arch != "none":
+        named.append(("gan.classifier.arch", config.gan.classifier.arch))
+    return [f"{key}: {fault}" for key, arch in dict.fromkeys(named) if (fault := check_arch(arch))]
 
 
 def check_precision(config: Config) -> list[str]:
@@ -104,7 +101,7 @@ def shortened(config: Config) -> Config:
         config,
         seeds=min(config.seeds, 2),
         data=replace(config.data, limit=config.data.limit or 400),
-        gan=replace(config.gan, generator=replace(config.gan.generator, second_epochs=1)),
+        gan=replace(config.gan, classifier=replace(config.gan.classifier, epochs=1, head_epochs=1)),
         baselines=config.baselines.shortened(),
         victim=replace(config.victim, epochs=1, check_every=1, check_epochs=1),
         trainer=replace(config.trainer, max_epochs=1, log_every=1),

@@ -17,6 +17,7 @@ from experiments.data import make_data, unready
 from experiments.logs import wandb_mode
 from experiments.train import check_precision
 from gan.module import ConfounderGAN
+from gan.noise import luma
 from victims.classifier import build_classifier
 
 CLASSES = 12  # named one by one
@@ -63,14 +64,15 @@ def validate(config: Config) -> int:
     try:
         module = ConfounderGAN(config.gan, data.classes, data.channels, data.size, 1, config.seed).to(device)
         victim = build_classifier(config.victim.resolved().arch, data.classes, data.channels, data.size).to(device)
-        noise = module.generator(images)
-        named = {"surrogate": module.surrogate, "victim": victim}
-        loss = sum(
-            (F.cross_entropy(net(images + noise), labels) for net in named.values()), torch.zeros((), device=device)
-        )
+        protected = images + module.generator(images)
+        surrogates = {f"surrogate {net.spec}": net for net in module.surrogates.nets}
+        named = {**surrogates, "victim": victim}
+        codes = labels % module.surrogates.told
+        read = [F.cross_entropy(net(protected), codes) for net in surrogates.values()]
+        loss = torch.stack([*read, F.cross_entropy(victim(protected), labels)]).sum()
         if module.discriminator is not None:
             named["discriminator"] = module.discriminator
-            loss = loss + module.discriminator(images + noise).mean()
+            loss = loss + module.discriminator(luma(protected)).mean()
         loss.backward()
         for name, net in {"generator": module.generator, **named}.items():
             print(f"      {name}: {sum(p.numel() for p in net.parameters()):,} parameters")

@@ -4,15 +4,16 @@ The published abstract (Tian et al., NeurIPS 2022) fixes that there is a generat
 discriminator for imperceptibility and a bound; every value below is our choice.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from datamodules.config import augment_fault, option
+from datamodules.config import option
 
 
 @dataclass
 class NetworkConfig:
-    """What every one of the three networks has: its own optimizer, schedule, clipping and compilation."""
+    """What every network of the game has: its own optimizer, schedule, clipping and compilation."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "optimizer of this network")
     lr: float = option(1e-3, "peak learning rate", gt=0)
@@ -25,40 +26,44 @@ class NetworkConfig:
 
 
 @dataclass
-class GeneratorConfig(NetworkConfig):
-    """The network that looks at an image and gives its noise."""
+class ClassifierConfig:
+    """The auxiliary classifier, which reads an image's class code; trained before the game and fixed in it."""
 
-    clip: float = option(1.0, "largest gradient norm of this network; 0 turns clipping off", ge=0)
-    weight_decay: float = option(0.1, "weight decay", ge=0)
-    optimizer: Literal["adam", "adamw", "sgd"] = option("adamw", "optimizer of this network")
-    encoder: Literal["conv", "efficientnet_lite0"] = option(
-        "efficientnet_lite0",
-        "what reads the image: a small network learned here, or a frozen one with ImageNet weights",
+    pretrained: Literal["efficientnet_lite0", "none"] = option(
+        "efficientnet_lite0", "a frozen network with ImageNet weights, under a head that is trained; or none"
     )
-    width: int = option(32, "encoder=conv: channels at half resolution, doubled at every halving", ge=4, le=1024)
-    levels: int = option(3, "encoder=conv: how many times the image is halved", ge=1, le=6)
-    blocks: int = option(1, "encoder=conv: residual blocks a level", ge=0, le=16)
-    second_reader: str = option(
+    arch: str = option(
         "narrow",
-        "a classifier taught like a victim before the game, whose reading is averaged with the head's; "
+        "a network trained from scratch as a victim would be, whose log-probabilities are averaged with the head's; "
         "'narrow' or any timm model name, or none",
     )
-    second_epochs: int = option(30, "epochs of the second reader", ge=1)
-    hidden: int = option(512, "width of the head that names the class", ge=8, le=8192)
+    epochs: int = option(30, "epochs of the network trained from scratch", ge=1)
+    hidden: int = option(512, "units of the head", ge=8, le=8192)
     dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
-    pattern: Literal["waves", "thirds", "tints"] = option(
-        "thirds",
-        "what spells the class: waves of two pixels (for small pictures), of three, or tints of middle and rim (for "
-        "pictures of similar colours)",
-    )
-    amplitude: float = option(0.75, "share of the bound at which the patterns start", gt=0, lt=1)
+    head_epochs: int = option(60, "epochs of the head", ge=1)
+    lr: float = option(1e-3, "learning rate of the head (AdamW)", gt=0)
+    weight_decay: float = option(0.1, "weight decay of the head", ge=0)
     mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")
     temperature: float = option(
         0.5,
-        "high: doubtful images get mixtures, low: the likeliest class's pattern; 0: what the validation part asks for",
+        "high: doubtful images get mixtures, low: the likeliest class's code; 0: what the validation part asks for",
         ge=0,
     )
-    head_epochs: int = option(60, "frozen encoder: epochs of the head alone before the game starts", ge=0)
+
+
+@dataclass
+class NoiseConfig(NetworkConfig):
+    """The network that makes the noise."""
+
+    clip: float = option(1.0, "largest gradient norm of this network; 0 turns clipping off", ge=0)
+    warmup: float = option(0.02, "share of all batches over which the learning rate rises from 0", ge=0, lt=1)
+    width: int = option(16, "channels at full resolution, doubled below", ge=8, le=512)
+    code: int = option(32, "length of a class's code vector", ge=2, le=1024)
+    gain: float = option(1.0, "strength before the bound: 1 leaves about 35 dB at 8/255, more comes nearer to it", gt=0)
+    luma: float = option(
+        0.5, "share of the noise's energy in luma, which gray pictures keep; the rest is colour", gt=0, lt=1
+    )
+    gate: float = option(1.0, "share of the noise that flat places get; textured ones get all; 1: no gate", gt=0, le=1)
 
 
 @dataclass
@@ -68,48 +73,99 @@ class DiscriminatorConfig(NetworkConfig):
     beta1: float = option(0.5, "first Adam coefficient, or the momentum of sgd", ge=0, lt=1)
     lr: float = option(2e-4, "peak learning rate", gt=0)
     schedule: Literal["constant", "cosine"] = option("constant", "learning rate over all batches of the run")
-    width: int = option(32, "channels of the first layer; doubled at every layer", ge=4, le=1024)
+    width: int = option(16, "channels of the first layer; doubled at every layer", ge=4, le=1024)
     levels: int = option(2, "strided layers, each halving the image", ge=1, le=6)
 
 
 @dataclass
-class ViewsConfig:
-    """What the surrogate is trained on, and what the generator must make readable: weights of a mixture."""
+class SurrogatesConfig(NetworkConfig):
+    """The classifiers that stand in for unknown victims while the noise is learned."""
 
-    image_noise: float = option(0.0, "weight of x + n with label y: what a thief trains on", ge=0)
-    noise: float = option(0.0, "weight of the noise alone (on mid-grey) with label y", ge=0)
-    swap: float = option(1.0, "weight of the noise of image i on image j, with label of i (an intervention)", ge=0)
+    optimizer: Literal["adam", "adamw", "sgd"] = option("sgd", "optimizer of these networks")
+    lr: float = option(0.01, "peak learning rate", gt=0)
+    schedule: Literal["constant", "cosine"] = option("constant", "learning rate over all batches of the run")
+    kinds: str = option(
+        "narrow@32+narrow@16+narrow_vgg@16+narrow@32:gray+narrow_vgg@16:gray",
+        "architectures, each with the pixels a side that it sees, and :gray if it sees luma alone; joined by +",
+    )
+    life: int = option(400, "steps of its own after which a surrogate starts anew; 0: never", ge=0)
+    told: int = option(16, "codes that a surrogate tells apart; of more classes each life gets others", ge=2)
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        for kind in self.kinds.split("+"):
+            match = re.fullmatch(r"[^@:]+@(\d+)(:gray)?", kind)
+            if not match or not 8 <= int(match[1]) <= 256:
+                return [
+                    "gan.surrogates.kinds: expected architectures with sizes from 8 to 256, such as narrow@16 or "
+                    f"narrow@16:gray, joined by +, found {kind!r}"
+                ]
+        return []
 
 
 @dataclass
-class SurrogateConfig(NetworkConfig):
-    """The classifier that stands in for the unknown victim while the generator learns."""
+class TransformsConfig:
+    """What happens to published pictures, inside the game: how often each comes, of all batches at full level."""
 
-    schedule: Literal["constant", "cosine"] = option("constant", "learning rate over all batches of the run")
-    arch: str = option("narrow", "'narrow' (for CPUs) or any timm model name")
-    sees: ViewsConfig = field(default_factory=ViewsConfig)
-    reinit_every: int = option(0, "start the surrogate anew every so many epochs; 0 never", ge=0)
+    jpeg: float = option(0.3, "JPEG by Pillow, 4:2:0, quality 10 to 95", ge=0, le=1)
+    resize: float = option(0.15, "to 0.5 to 1.5 times the size and back, four kernels", ge=0, le=1)
+    blur: float = option(0.1, "Gaussian, deviation 0.3 to 1.5 pixels", ge=0, le=1)
+    gray: float = option(0.05, "luma in all channels", ge=0, le=1)
+    band: float = option(0.05, "a ring of frequencies removed", ge=0, le=1)
+    noise: float = option(0.05, "Gaussian noise, deviation up to 8 grey levels", ge=0, le=1)
+    zoom: float = option(0.05, "half to all of the area, enlarged", ge=0, le=1)
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        total = self.jpeg + self.resize + self.blur + self.gray + self.band + self.noise + self.zoom
+        return [f"gan.transforms: shares add up to {total:g}; expected at most 1"] if total > 1 + 1e-9 else []
+
+
+@dataclass
+class CurriculumConfig:
+    """How the game becomes harder: first the pictures get their contrast and T comes in, then the noise gets weaker."""
+
+    contrast: float = option(0.1, "contrast of the pictures under the noise at the start; 1: as they are", gt=0, le=1)
+    boost: float = option(2.5, "gan.noise.gain times this until the pictures are as they are; 1: no boost", ge=1, le=10)
+    rate: float = option(
+        0.003, "step up of the level while surrogates read; half of it down while they do not", ge=0, le=1
+    )
+    high: float = option(0.45, "share read right above which the level rises", gt=0, lt=1)
+    low: float = option(0.3, "share read right below which the level falls", gt=0, lt=1)
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        return [] if self.low < self.high else ["gan.curriculum.low: expected less than gan.curriculum.high"]
 
 
 @dataclass
 class GanConfig:
-    """The objectives and the three networks."""
+    """The objectives and the networks."""
 
     epsilon: float = option(8.0, "largest change of a pixel, in grey levels of 255 (8 means 8/255)", ge=1, le=64)
+    start: str = option("shipped", "noise network to start from: shipped, none, or a run's folder or generator file")
+    refine: bool = option(True, "train the noise network further on these images; 0: use it as it is")
+    pairing: Literal["random", "swap", "own"] = option(
+        "random",
+        "whose code a picture gets in the game: a random one (an intervention on the noise); a random one, with the "
+        "noise put on another picture; or its own class's",
+    )
     gan_loss: Literal["hinge", "least_squares", "none"] = option("least_squares", "adversarial loss; none trains no D")
-    gan_weight: float = option(0.1, "weight of the adversarial loss in the generator's objective", ge=0)
-    augment: str = option("none", "augmentation of what the surrogate sees: operations joined by +, such as crop+flip")
-    code_weight: float = option(1.0, "weight of naming the class of the image in the generator's objective", gt=0)
-    norm_weight: float = option(0.0, "weight of the mean squared noise, as a share of the bound, for G", ge=0)
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    gan_weight: float = option(0.1, "weight of the adversarial loss in the noise network's objective", ge=0)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+    surrogates: SurrogatesConfig = field(default_factory=SurrogatesConfig)
+    transforms: TransformsConfig = field(default_factory=TransformsConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
-        found = augment_fault("gan.augment", self.augment)
-        if self.surrogate.sees.image_noise + self.surrogate.sees.noise + self.surrogate.sees.swap == 0:
-            found.append("gan.surrogate.sees: all weights are 0; give image_noise, noise or swap a weight above 0")
+        found = []
         if self.gan_loss != "none" and self.gan_weight == 0:
             found.append("gan.gan_weight: is 0 while gan.gan_loss is on; set gan.gan_loss=none or a weight above 0")
+        if self.classifier.pretrained == "none" and self.classifier.arch == "none":
+            found.append("gan.classifier: pretrained and arch are both none; something must read the class")
+        if not self.refine and self.start == "none":
+            found.append("gan.refine: is off while gan.start=none; an untrained network's noise protects nothing")
         return found

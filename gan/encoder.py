@@ -1,6 +1,5 @@
 """What reads an image for the generator: a small network learned with it, or a frozen one that ImageNet taught."""
 
-from itertools import pairwise
 from typing import Any, Protocol
 
 import timm
@@ -8,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan.config import GeneratorConfig
 from victims.pretrained import packaged_weights
 
 PRETRAINED = "efficientnet_lite0"
@@ -46,37 +44,6 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
-
-
-class ConvEncoder(nn.Module):
-    """A small convolutional network, learned with the rest; any height and width, no batch statistics.
-
-    Args:
-        channels: 1 or 3.
-        width: channels at half resolution; doubled at every further halving.
-        levels: number of halvings; the first is a rearrangement of pixels (space to depth).
-        blocks: residual blocks a level.
-    """
-
-    frozen = False
-
-    def __init__(self, channels: int, width: int = 32, levels: int = 3, blocks: int = 1) -> None:
-        super().__init__()
-        self.levels, self.width = levels, width * 2 ** (levels - 1)
-        widths = [width * 2**i for i in range(levels)]
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 3, padding=1)]
-        layers += [Residual(width) for _ in range(blocks)]
-        for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), *(Residual(after) for _ in range(blocks))]
-        self.body = nn.Sequential(*layers, group_norm(widths[-1]), nn.SiLU())
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features, float B×D, of images, float B×C×H×W in [0, 1]."""
-        height, width = images.shape[-2:]
-        step = 2**self.levels
-        # edges are replicated up to a multiple of 2^levels; pixels to about unit variance around zero
-        x = F.pad(images, (0, -width % step, 0, -height % step), mode="replicate") * 4 - 2
-        return self.body(x).mean((2, 3))
 
 
 class PretrainedEncoder(nn.Module):
@@ -118,16 +85,3 @@ class PretrainedEncoder(nn.Module):
                 features += [x.mean((2, 3)), x.std((2, 3))]
         features.append(self.net.bn2(self.net.conv_head(x)).mean((2, 3)))
         return torch.cat(features, 1).float()
-
-
-def build_encoder(options: GeneratorConfig, channels: int, load: bool = True) -> Encoder:
-    """The encoder that the options name.
-
-    Args:
-        options: of the generator.
-        channels: 1 or 3.
-        load: see PretrainedEncoder.
-    """
-    if options.encoder == PRETRAINED:
-        return PretrainedEncoder(load)
-    return ConvEncoder(channels, options.width, options.levels, options.blocks)

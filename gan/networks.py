@@ -1,158 +1,71 @@
 """Generator and discriminator, both free of batch statistics.
 
-Layers, the class code and the textures are our choice: the published abstract names the parts, not their design.
+Their layers are our choice: the published abstract names the parts, not their design.
 """
 
-import math
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gan.config import GeneratorConfig
-from gan.encoder import Encoder, build_encoder
-from gan.reader import SecondReader
-from gan.textures import ZONES, quiet_directions, textures, tints, zone_means, zones
+from gan.classifier import AuxiliaryClassifier
+from gan.codes import class_codes
+from gan.config import ClassifierConfig, NoiseConfig
+from gan.field import GridField, enlarged, grid_field
+from gan.noise import NoiseNetwork
 
 
 class Generator(nn.Module):
-    """g: an image gives its noise, n = ε·tanh(g(x)), in one forward pass and without a label.
+    """Image to noise, in one forward pass and without a label: n = ε · gate(x) · tanh(g(x, c(x))).
 
-    The confounder is spelled out: an encoder reads the image, a head names its class softly, and every class has a
-    pattern of its own, a wave (a small tile repeated over the whole image) or a tint of the middle and of the rim:
-
-        n = ε·tanh(Σ_k c_k(x) · s_k · pattern_k − l(x)),  c(x) = √p(x),  p(x) = softmax(z(x) / τ)
-
-    where z are the log-probabilities of head(encoder(x)), or their mean with those of a second reader.
-
-    So n causes the label association (it is a function of the class that was read) and the published image (it is
-    added). With the root, c has length 1: a doubtful image gets as much noise as a sure one, in a mixture from which
-    its odds can be read. With tints, l(x) levels the image's own colours where those vary little, so that tints stand
-    out; with waves l is 0. Head and strengths s_k are learned, and the encoder where it is not a pretrained one; the
-    patterns are those of ``gan.textures``.
+    The auxiliary classifier reads the image; the code is the mixture of the classes' vectors by what it reads,
+    c(x) = Σ_k √p_k(x) · v_k, scaled to the length of one; the noise network makes the field (gan/noise.py), which is
+    enlarged to the picture. So n is a cause of the label association (it carries the code that was read) and of the
+    published image (it is added).
 
     Args:
-        options: of the generator.
-        encoder: images, float B×C×H×W in [0, 1], to features, float B×D (its ``width`` is D).
-        second: the second reader, or None.
-        channels: 1 (gray) or 3 (RGB), of the images.
+        classifier: reads the class; a module with ``shares`` (gan/classifier.py, gan/imagenet.py).
+        noise: makes fields.
         classes: number of classes K.
         epsilon: the bound ε of the noise, in [0, 1] pixel units (8/255 for eight grey levels).
-
-    Raises:
-        ValueError: there are more classes than different waves.
     """
 
-    tiles: Tensor
-    tints: Tensor
-    usual: Tensor
-    quiet: Tensor
-    centre: Tensor
-    spread: Tensor
-    temperature: Tensor
+    vectors: Tensor
+    keeps_gray = True  # a gray picture gets the luma of its noise, whatever the generator was trained on
 
-    def __init__(
-        self,
-        options: GeneratorConfig,
-        encoder: Encoder,
-        second: SecondReader | None,
-        channels: int,
-        classes: int,
-        epsilon: float,
-    ) -> None:
+    def __init__(self, classifier: nn.Module, noise: NoiseNetwork, classes: int, epsilon: float) -> None:
         super().__init__()
-        self.encoder, self.second, self.epsilon, self.root = encoder, second, epsilon, options.mixing == "root"
-        self.register_buffer("centre", torch.zeros(encoder.width))
-        self.register_buffer("spread", torch.ones(encoder.width))
-        self.register_buffer("temperature", torch.tensor(options.temperature or 1.0))
-        self.head = nn.Sequential(
-            nn.Dropout(options.dropout),
-            nn.Linear(encoder.width, options.hidden),
-            nn.SiLU(),
-            nn.Dropout(options.dropout),
-            nn.Linear(options.hidden, classes),
-        )
-        family = "thirds" if options.pattern == "thirds" else "waves"  # tints: of the one class without
-        self.register_buffer("tiles", textures(classes, channels, family))
-        self.register_buffer("tints", torch.zeros(classes, ZONES, channels))
-        self.register_buffer("usual", torch.zeros(ZONES * channels))
-        self.register_buffer("quiet", torch.zeros(ZONES * channels, ZONES * channels))
-        self.strength = nn.Parameter(torch.full((classes,), math.atanh(options.amplitude)))
-        self.tinted = options.pattern == "tints"
-
-    def choose_tints(self, means: Tensor, labels: Tensor) -> None:
-        """Gives classes tints in place of waves, but for the one that gets none, from the training images' zone means.
-
-        Args:
-            means: float N×(ZONES·C) in grey levels, of ``gan.textures.zone_means``.
-            labels: int64 N.
-        """
-        self.tints.copy_(tints(means, labels, len(self.tints)))
-        self.tiles *= (self.tints == 0).all(2).all(1)[:, None, None, None]
-        self.usual.copy_(means.mean(0) / 255)
-        self.quiet.copy_(quiet_directions(means))
-
-    def standardise(self, features: Tensor) -> None:
-        """Learns centre and spread of each feature, for a frozen encoder, from all training images, float N×D."""
-        self.centre.copy_(features.mean(0))
-        self.spread.copy_(features.std(0) + 1e-3)
-
-    def named(self, features: Tensor) -> Tensor:
-        """The head's logits of the classes, float B×K, from the encoder's features, float B×D."""
-        return self.head((features - self.centre) / self.spread)
-
-    def joined(self, named: Tensor, opinion: Tensor | None) -> Tensor:
-        """The code: the head's logits (float B×K), or the mean of the log-probabilities with the second reader's."""
-        return named if opinion is None else (named.float().log_softmax(1) + opinion) / 2
+        self.classifier: Any = classifier
+        self.noise_network, self.epsilon = noise, epsilon
+        # the same vectors for everybody who has so many classes: the network knows no others better
+        self.register_buffer("vectors", class_codes(classes, noise.dimensions))
 
     def code(self, images: Tensor) -> Tensor:
-        """The code, float B×K, that images, float B×C×H×W in [0, 1], get."""
-        return self.joined(self.named(self.encoder(images)), self.second(images) if self.second else None)
+        """Class logits, float B×K, of images, float B×C×H×W in [0, 1]."""
+        return self.classifier(images)
 
-    def noise(self, code: Tensor, images: Tensor) -> Tensor:
-        """The noise n, float B×C×H×W in [-ε, ε], that a code (float B×K) gives images, float B×C×H×W in [0, 1]."""
+    def vector(self, logits: Tensor) -> Tensor:
+        """The code vectors, float B×D of length √D, for class logits, float B×K."""
+        mixed = self.classifier.shares(logits) @ self.vectors
+        return mixed / (mixed.norm(dim=1, keepdim=True) + 1e-6) * self.vectors.shape[1] ** 0.5
+
+    def field_of(self, images: Tensor, vectors: Tensor, boost: float = 1.0) -> Tensor:
+        """Fields, float B×C×S×S in [-ε, ε], of images, float B×C×H×W in [0, 1], with code vectors, float B×D."""
+        return self.epsilon * self.noise_network(images, vectors, boost)
+
+    def noise(self, logits: Tensor, images: Tensor) -> Tensor:
+        """The noise n, float B×C×H×W in [-ε, ε], that class logits (float B×K) give images (float B×C×H×W)."""
         height, width = images.shape[-2:]
-        shares = self._shares(code)
-        one = self._tile(shares)
-        repeats = [-(-length // side) for length, side in zip((height, width), one.shape[-2:], strict=True)]
-        pattern = one.repeat(1, 1, *repeats)[..., :height, :width]
-        if self.tinted:
-            masks = zones((height, width)).to(one.device)
-            for colour, mask in zip(self._colours(shares, zone_means(images.float())).unbind(1), masks, strict=True):
-                pattern = pattern + colour[..., None, None] * mask
-        return self.epsilon * torch.tanh(pattern)
+        return enlarged(self.field_of(images, self.vector(logits)), (height, width))
 
-    def zone_tiles(self, code: Tensor, means: Tensor | None) -> Tensor:
-        """The noise of images of any size, as the tile that repeats over each zone of them (one zone without tints).
+    def field(self, logits: Tensor, image: Tensor) -> GridField:
+        """The noise of one picture at any size.
 
         Args:
-            code: float B×K.
-            means: of ``zone_means``, float B×(ZONES·C) in [0, 1]; read with tints only.
-
-        Returns:
-            float B×Z×C×t×t in [-ε, ε]; a zone's pixel (y, x) has the noise at (y mod t, x mod t) of its tile.
+            logits: float 1×K, of ``code``.
+            image: the whole picture, reduced, float 1×C×h×w in [0, 1].
         """
-        shares = self._shares(code)
-        pattern = self._tile(shares)[:, None]
-        if self.tinted and means is not None:
-            pattern = pattern + self._colours(shares, means)[..., None, None]
-        return self.epsilon * torch.tanh(pattern)
-
-    def _shares(self, code: Tensor) -> Tensor:
-        """s_k · c_k, float32 B×K: products and sums stay in float32 under bf16 too, whose steps near ε are coarse."""
-        shares = (code.float() / self.temperature).softmax(1)
-        if self.root:
-            shares = shares.clamp_min(1e-12).sqrt()  # the root's slope at 0 is infinite
-        return shares * self.strength
-
-    def _tile(self, shares: Tensor) -> Tensor:
-        """The waves' tile before the bound, float B×C×t×t."""
-        return (shares[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
-
-    def _colours(self, shares: Tensor, means: Tensor) -> Tensor:
-        """Each zone's tint less the image's own before the bound, float B×ZONES×C, from zone means in [0, 1]."""
-        own = ((means - self.usual)[:, None] * self.quiet).sum(2)
-        return ((shares[..., None] * self.tints.flatten(1)).sum(1) - own / self.epsilon).unflatten(1, (ZONES, -1))
+        return grid_field(self.field_of(image, self.vector(logits)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Noise for images.
@@ -167,24 +80,30 @@ class Generator(nn.Module):
 
 
 def build_generator(
-    options: GeneratorConfig, channels: int, classes: int, epsilon: float, size: tuple[int, int], load: bool = True
+    classifier: ClassifierConfig,
+    noise: NoiseConfig,
+    channels: int,
+    classes: int,
+    epsilon: float,
+    size: tuple[int, int],
+    load: bool = True,
 ) -> Generator:
     """The generator that the options describe (global torch random state decides its weights).
 
     Args:
-        options: of the generator.
+        classifier: options of the auxiliary classifier.
+        noise: options of the noise network.
         channels: 1 or 3.
         classes: number of classes K.
         epsilon: the bound in [0, 1] pixel units.
-        size: height and width of the images that a second reader is taught on.
-        load: read a pretrained encoder's weights; without it they come with the generator's file.
+        size: height and width of the images that the classifier is trained on.
+        load: read a pretrained network's weights; without it they come with the generator's file.
 
     Raises:
-        ValueError: there is no such second reader for these images, or more classes than different waves.
+        ValueError: there is no such architecture for these images.
     """
-    encoder, arch = build_encoder(options, channels, load), options.second_reader
-    second = None if arch == "none" else SecondReader(arch, classes, channels, size)
-    return Generator(options, encoder, second, channels, classes, epsilon)
+    reader = AuxiliaryClassifier(classifier, classes, channels, size, load)
+    return Generator(reader, NoiseNetwork(noise), classes, epsilon)
 
 
 class Discriminator(nn.Module):

@@ -2,22 +2,28 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from datamodules.images import to_float
 from datamodules.protected import write_atomic
-from gan.config import GeneratorConfig
+from gan.config import ClassifierConfig, NoiseConfig
+from gan.field import NoiseField
 from gan.networks import Generator, build_generator
+from gan.noise import NoiseNetwork
 
-FORMAT = 4
+FORMAT = 5
 GENERATOR = "generator.safetensors"  # its file in a run folder
+SHIPPED = Path(__file__).parent / "shipped" / "noise.safetensors"  # experiments/pretrain.py makes it
+NOISE = "noise_network."  # what its part of a generator's weights is called
+SEEN = ("width", "code")  # options that decide the shape of a noise network's weights
 
 
 class GeneratorFileError(Exception):
@@ -31,7 +37,7 @@ class Card:
     Attributes:
         channels: 1 or 3, of the images it takes.
         epsilon: bound in grey levels of 255.
-        generator: its options (GeneratorConfig).
+        generator: its options: ``classifier`` (ClassifierConfig) and ``noise`` (NoiseConfig).
         data: name of the data it was trained on.
         fingerprint: sha256 over its training images and labels.
         class_names: of the training data.
@@ -73,6 +79,26 @@ def quantise(images: Tensor, noise: Tensor, epsilon: float) -> Tensor:
     return (images.short() + steps).clamp(0, 255).to(torch.uint8)
 
 
+class NoiseMaker(Protocol):
+    """What protects with a trained network need to know of it: ``gan.networks.Generator`` and its like."""
+
+    keeps_gray: bool  # a gray picture gets gray noise, also from a generator that was trained on colour
+
+    def code(self, images: Tensor) -> Tensor:
+        """Class logits, float B×K, of images, float B×C×H×W in [0, 1]."""
+
+    def field(self, logits: Tensor, image: Tensor) -> NoiseField:
+        """The noise of one picture at any size, from its class logits, float 1×K, and the picture, float 1×C×h×w."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The noise, float B×C×H×W in [-ε, ε], of images, float B×C×H×W in [0, 1]."""
+
+    def eval(self) -> Any: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def to(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
 class TrainedGenerator:
     """Protects images with a trained generator: label-free, one forward pass, deterministic.
 
@@ -81,7 +107,7 @@ class TrainedGenerator:
         epsilon: the bound in grey levels.
     """
 
-    def __init__(self, generator: Generator, epsilon: float) -> None:
+    def __init__(self, generator: NoiseMaker, epsilon: float) -> None:
         self.generator, self.epsilon = generator.eval(), epsilon
 
     @torch.no_grad()
@@ -95,8 +121,8 @@ class TrainedGenerator:
         return torch.cat(protected)
 
     @torch.no_grad()
-    def name(self, images: Tensor, chunk: int = 256) -> Tensor:
-        """The class, int64 N on the CPU, that the generator reads from images, uint8 N×C×H×W, and spells in noise."""
+    def classify(self, images: Tensor, chunk: int = 256) -> Tensor:
+        """The likeliest class, int64 N on the CPU, of images, uint8 N×C×H×W, by the auxiliary classifier."""
         device = next(self.generator.parameters()).device
         read = [self.generator.code(to_float(part.to(device))) for part in images.split(chunk)]
         return torch.cat(read).argmax(1).cpu()
@@ -113,11 +139,11 @@ def save_generator(path: Path, generator: Generator, card: Card) -> str:
     return sha256
 
 
-def load_generator(path: Path) -> tuple[TrainedGenerator, Card, str]:
-    """A trained generator from its .safetensors file, its card, and the file's sha256.
+def read_card(path: Path) -> tuple[bytes, dict[str, Any], str]:
+    """A generator file's bytes, the fields of its card as they stand there, and the file's sha256.
 
     Raises:
-        GeneratorFileError: file or card is missing, damaged, of another version, or they do not belong together.
+        GeneratorFileError: file or card is missing or damaged, or they do not belong together.
     """
     try:
         data, fields = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
@@ -128,18 +154,82 @@ def load_generator(path: Path) -> tuple[TrainedGenerator, Card, str]:
     except ValueError as error:
         raise GeneratorFileError(f"{path.with_suffix('.json')}: no readable card ({error})") from error
     sha256 = hashlib.sha256(data).hexdigest()
+    if not isinstance(fields, dict) or fields.pop("sha256", None) != sha256:
+        raise GeneratorFileError(f"{path}: is not the file that its card describes (sha256 differs); get both again")
+    return data, fields, sha256
+
+
+def load_generator(path: Path) -> tuple[TrainedGenerator, Card, str]:
+    """A trained generator from its .safetensors file, its card, and the file's sha256.
+
+    Raises:
+        GeneratorFileError: file or card is missing, damaged, of another version, or they do not belong together.
+    """
+    data, fields, sha256 = read_card(path)
     if fields.pop("format", None) != FORMAT:
         raise GeneratorFileError(f"{path.with_suffix('.json')}: made by another version of this program; train again")
-    if fields.pop("sha256", None) != sha256:
-        raise GeneratorFileError(f"{path}: is not the file that its card describes (sha256 differs); get both again")
     try:
         fields.pop("method")
         card = Card(**fields)
-        options = GeneratorConfig(**card.generator)
-        classes = len(card.class_names)
-        size = (card.size[0], card.size[1])
-        generator = build_generator(options, card.channels, classes, card.epsilon / 255, size, load=False)
+        classifier, noise = ClassifierConfig(**card.generator["classifier"]), NoiseConfig(**card.generator["noise"])
+        classes, size = len(card.class_names), (card.size[0], card.size[1])
+        generator = build_generator(classifier, noise, card.channels, classes, card.epsilon / 255, size, load=False)
         generator.load_state_dict(load(data))
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise GeneratorFileError(f"{path}: weights and card do not fit ({error}); get both again") from error
     return TrainedGenerator(generator, card.epsilon), card, sha256
+
+
+def save_noise(path: Path, network: NoiseNetwork, facts: dict[str, Any]) -> str:
+    """Writes a noise network alone, with its options and ``facts`` as its card; returns the sha256 of its file."""
+    data = save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()})
+    sha256 = hashlib.sha256(data).hexdigest()
+    card = {"format": FORMAT, "sha256": sha256, "noise": asdict(network.options), **facts}
+    write_atomic(path, data)
+    write_atomic(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    return sha256
+
+
+def shipped_network() -> tuple[NoiseNetwork, dict[str, Any], str]:
+    """The noise network that comes with the package, with its own options; its card's fields; its file's sha256."""
+    _, fields, sha256 = read_card(SHIPPED)
+    options = NoiseConfig(**fields["noise"])
+    network = start_network("shipped", options)
+    assert network is not None
+    return network, fields, sha256
+
+
+def start_network(start: str, options: NoiseConfig) -> NoiseNetwork | None:
+    """The noise network that a run starts from.
+
+    Args:
+        start: ``none``, ``shipped``, or a generator's file or a run's folder.
+        options: of the run's own; those that decide the weights' shape must be the file's.
+
+    Returns:
+        The network, with the run's options; None for none.
+
+    Raises:
+        GeneratorFileError: there is no such file, it is damaged, or its weights have another shape.
+    """
+    if start == "none":
+        return None
+    path = SHIPPED if start == "shipped" else Path(start)
+    path = path if path.suffix == ".safetensors" else path / GENERATOR
+    data, fields, _ = read_card(path)
+    try:
+        if fields["format"] != FORMAT:
+            raise GeneratorFileError(f"gan.start: {path} was made by another version of this program; train again")
+        theirs = fields["noise"] if "noise" in fields else fields["generator"]["noise"]
+        for name in SEEN:
+            if theirs[name] != getattr(options, name):
+                raise GeneratorFileError(
+                    f"gan.noise.{name}: is {getattr(options, name)}, but gan.start={start} was trained with "
+                    f"{theirs[name]}; set gan.start=none or gan.noise.{name}={theirs[name]}"
+                )
+        weights = {key.removeprefix(NOISE): value for key, value in load(data).items()}
+        network = NoiseNetwork(options)
+        network.load_state_dict({key: weights[key] for key in network.state_dict()})
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise GeneratorFileError(f"gan.start: {path}: weights and card do not fit ({error}); get both again") from error
+    return network

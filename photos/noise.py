@@ -1,13 +1,13 @@
 """A trained generator on photos of any size, at their own resolution.
 
-The noise depends on an image through its code (K numbers) and, with tints, through the mean colours of its two zones;
-apart from that it is a small tile that repeats. So a photo of any size needs no overlapping pieces and no blending:
-the code is read once, from a copy reduced to what the generator was trained on, and the noise is added strip by strip;
-the strips add up to the whole, bit for bit. Ours.
+The noise is a coarse field of colours on the picture's own coordinates (``gan.field``), made from the photo's class and
+from the whole photo, both seen in small copies. So a photo of any size needs no overlapping pieces and no blending: the
+field is made once, and enlarged and added strip by strip; the strips add up to the whole, bit for bit. Ours.
 """
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,13 +17,41 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from datamodules.decode import plain
 from datamodules.images import to_float
-from gan.networks import Generator
-from gan.textures import ZONES, zones
+from gan.field import NoiseField
+from gan.noise import SIDE
+from gan.protection import NoiseMaker
 from photos.change import Change, Tally
 from photos.photo import SMALL, Photo
 
-STRIP = 1 << 20  # pixels that are worked on at a time
+STRIP = 1 << 18  # pixels that are worked on at a time; what is made of them fits a cache
 BATCH = 8  # small photos that are read at a time; more is hardly faster
+
+
+@dataclass(frozen=True)
+class PhotoNoise:
+    """The noise of one photo, in its own stored levels.
+
+    Attributes:
+        field: of the noise as it is displayed.
+        scale: stored levels for a displayed change from black to white; negative where higher values are darker, so
+            that the noise looks as it does on others.
+        bound: largest change of a stored value.
+    """
+
+    field: NoiseField
+    scale: float
+    bound: int
+
+    def rows(self, height: int, width: int, rows: slice) -> np.ndarray:
+        """The noise of some rows of a picture of this size: int32 h×W×C, rounded and within the bound."""
+        noise = self.field.rows(height, width, rows)
+        noise *= np.float32(self.scale)
+        np.rint(noise, out=noise)
+        return noise.clip(-self.bound, self.bound, out=noise).astype(np.int32)
+
+    def cut(self, levels: int) -> "PhotoNoise":
+        """The same cut to so many stored levels."""
+        return replace(self, bound=min(self.bound, levels))
 
 
 def reduced(photo: Photo, channels: int, size: tuple[int, int]) -> np.ndarray:
@@ -32,23 +60,37 @@ def reduced(photo: Photo, channels: int, size: tuple[int, int]) -> np.ndarray:
     The largest centred part of that shape, resized by Lanczos, transparent pixels over white, as training images are by
     default (``data.aspect=crop``). Of more than 8 bits the picture is read as it is displayed.
     """
-    image = plain(photo.image() if photo.display is None else Photo(photo.eight()).image())
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode != mode:
-        image = image.convert(mode)
+    image = _shown(photo, channels)
     return np.asarray(ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)).reshape(*size, channels)
 
 
-def fused(generator: Generator) -> Generator:
+def whole(photo: Photo, channels: int, side: int = SIDE) -> np.ndarray:
+    """The copy that the field is made from: uint8 side×side×C, the whole photo squeezed to a square.
+
+    As it is displayed, as in ``reduced``; by Pillow's bilinear filter, which takes the mean over what a pixel covers as
+    the generator's own reduction of training images does.
+    """
+    image = _shown(photo, channels).resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(side, side, channels)
+
+
+def _shown(photo: Photo, channels: int) -> Image.Image:
+    """The photo as it is displayed, in gray or colour; of an animation the first frame."""
+    image = plain(photo.image() if photo.display is None else Photo(photo.eight()).image())
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def fused(generator: NoiseMaker) -> NoiseMaker:
     """A copy for reading: batch norms of its frozen readers are worked into the convolutions before them.
 
     Codes differ from the generator's own by rounding.
     """
-    copied = copy.deepcopy(generator).eval()
-    for reader in (copied.encoder, copied.second):
-        if isinstance(reader, nn.Module):
-            _fuse(reader)
-    return copied.to(memory_format=torch.channels_last)
+    copied = copy.deepcopy(generator)
+    assert isinstance(copied, nn.Module)
+    _fuse(copied.eval())  # nothing but its readers has batch norms
+    copied.to(memory_format=torch.channels_last)
+    return copied
 
 
 def _fuse(module: nn.Module) -> None:
@@ -70,7 +112,7 @@ def _fuse(module: nn.Module) -> None:
 
 @torch.inference_mode()
 def read_codes(
-    generator: Generator, photos: Sequence[Photo], channels: int, size: tuple[int, int], batch: int = BATCH
+    generator: NoiseMaker, photos: Sequence[Photo], channels: int, size: tuple[int, int], batch: int = BATCH
 ) -> Tensor:
     """The codes, float N×K, of photos; each depends on its photo alone, to the last bit.
 
@@ -103,7 +145,7 @@ def read_codes(
 
 
 @torch.inference_mode()
-def independent(generator: Generator, channels: int, size: tuple[int, int], batch: int = BATCH) -> bool:
+def independent(generator: NoiseMaker, channels: int, size: tuple[int, int], batch: int = BATCH) -> bool:
     """Whether an image's code has the same bits wherever it is in a batch, whatever the others are; tried on noise."""
     device = next(generator.parameters()).device
     source = torch.Generator().manual_seed(0)
@@ -113,22 +155,18 @@ def independent(generator: Generator, channels: int, size: tuple[int, int], batc
     return torch.equal(codes.flip(0), generator.code(images[:batch].flip(0))) and torch.equal(codes[0], others[-1])
 
 
-@torch.no_grad()
-def steps_of(
-    generator: Generator, code: torch.Tensor, photo: Photo, channels: int, epsilon: float, strip: int = STRIP
-) -> np.ndarray:
-    """The noise in the photo's own stored levels: int32 Z×t×t×C, a tile a zone, rounded and within the bound.
+@torch.inference_mode()
+def noise_of(generator: NoiseMaker, code: Tensor, photo: Photo, channels: int, epsilon: float) -> PhotoNoise:
+    """The noise of a photo; it depends on nothing but its code and the photo.
 
-    The bound is ε of what is displayed, in every view that the file states (``photos.display``). Where higher values
-    are darker the noise has the other sign, so that it looks as it does on others.
+    The bound is ε of what is displayed, in every view that the file states (``photos.display``).
 
     Args:
         generator: trained.
         code: float 1×K.
         photo: of any size.
-        channels: of the generator.
+        channels: of the noise, 1 or 3.
         epsilon: in grey levels of 255.
-        strip: pixels worked on at a time.
 
     Raises:
         BadImage: the bound is less than one stored level.
@@ -136,55 +174,30 @@ def steps_of(
     display = photo.display
     bound = int(epsilon) if display is None else display.bound(epsilon)
     scale = 255 if display is None else bound * 255 / epsilon * (-1 if display.falling else 1)
-    means = torch.from_numpy(mean_colours(photo, channels, strip))[None].to(code.device) if generator.tinted else None
-    tiles = generator.zone_tiles(code, means)[0].cpu().permute(0, 2, 3, 1)
-    return (tiles * scale).round().clamp(-bound, bound).int().numpy()
+    image = torch.from_numpy(whole(photo, channels).copy()).permute(2, 0, 1)[None]
+    return PhotoNoise(generator.field(code, to_float(image).to(code.device)), scale, bound)
 
 
-def mean_colours(photo: Photo, channels: int, strip: int = STRIP) -> np.ndarray:
-    """``gan.textures.zone_means`` of a photo, float32 (ZONES·C) in [0, 1]; sums of integers: strips do not matter.
-
-    Of more than 8 bits they are those of the displayed picture.
-    """
-    first = photo.frame(0)
-    whole = first.eight()
-    height, width, own = first.pixels.shape
-    sums, counts = np.zeros((ZONES, channels), np.int64), np.zeros(ZONES, np.int64)
-    for rows in _strips(height, width, 1, strip):
-        pixels = whole[rows]
-        if own > channels:
-            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-        for zone, mask in enumerate(zones((height, width), rows).bool().numpy()):
-            sums[zone] += (pixels * mask[..., None]).sum((0, 1), dtype=np.int64)
-            counts[zone] += mask.sum()
-    return (sums / np.maximum(counts, 1)[:, None] / 255).astype(np.float32).ravel()
-
-
-def add_noise(photo: Photo, steps: np.ndarray, strip: int = STRIP) -> Change:
-    """Adds noise to a photo's pixels, in place.
+def add_noise(photo: Photo, noise: PhotoNoise, strip: int = STRIP) -> Change:
+    """Adds noise to a photo's pixels, in place; to every frame of an animation the same.
 
     No value comes out of 0 to 255, or of the range of the values that a picture with a display has; padding stays as it
     is, and a pixel that would become padding too.
 
     Args:
         photo: with as many channels as the noise, or three where the noise has one.
-        steps: of ``steps_of``.
+        noise: of ``noise_of``.
         strip: pixels worked on at a time.
     """
-    side, display = steps.shape[1], photo.display
+    display, height, width = photo.display, photo.height, photo.width
     tally = Tally(display, photo.peak, photo.pixels.shape[2])
     lowest, highest = (0, photo.peak) if display is None else (display.lowest, display.highest)
-    height, width = photo.height, photo.width
-    across = np.tile(steps.astype(tally.kind), (1, 1, -(-width // side), 1))[:, :, :width]
-    for frame in map(photo.frame, range(photo.frames)):
-        for rows in _strips(height, width, side, strip):
+    frames = [photo.frame(number) for number in range(photo.frames)]
+    for rows in _strips(height, width, strip):
+        added: np.ndarray = noise.rows(height, width, rows).astype(tally.kind)
+        for frame in frames:
             before = frame.pixels[rows].astype(tally.kind)
-            noise = np.tile(across, (1, -(-len(before) // side), 1, 1))[:, : len(before)]
-            if len(noise) == 1:
-                chosen = noise[0]
-            else:
-                chosen = np.where(zones((height, width), rows)[0].bool().numpy()[..., None], noise[0], noise[1])
-            after = before + chosen
+            after = before + added
             np.clip(after, lowest, highest, out=after)
             if display and display.padding:
                 np.copyto(after, before, where=display.is_padding(before) | display.is_padding(after))
@@ -193,7 +206,7 @@ def add_noise(photo: Photo, steps: np.ndarray, strip: int = STRIP) -> Change:
     return tally.change()
 
 
-def _strips(height: int, width: int, side: int, pixels: int) -> list[slice]:
-    """Rows of an image in strips of about so many pixels, each a whole number of tiles high."""
-    rows = max(1, pixels // (width * side)) * side
+def _strips(height: int, width: int, pixels: int) -> list[slice]:
+    """Rows of an image in strips of about so many pixels."""
+    rows = max(1, pixels // width)
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]

@@ -22,23 +22,22 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from baselines.trained import AnyGenerator, load_trained
 from datamodules.config import DataError, path_of
 from datamodules.decode import BadImage
 from datamodules.protected import write_atomic
-from gan.networks import Generator
-from gan.protection import GENERATOR, Card, GeneratorFileError, TrainedGenerator, load_generator
+from gan.imagenet import shipped_generator
+from gan.protection import GENERATOR, SHIPPED, Card, GeneratorFileError, TrainedGenerator
 from photos.description.metadata import Output, Strip
 from photos.destination import REPORT
 from photos.evidence import Evidence, read_evidence
 from photos.folder import Summary, write_folder
 from photos.manifest import ManifestHeader
-from photos.noise import BATCH, add_noise, fused, independent, read_codes, steps_of
+from photos.noise import BATCH, PhotoNoise, add_noise, fused, independent, noise_of, read_codes
 from photos.photo import Change, Photo
 from photos.read import photo_of, read_photo
 from photos.report import page
 from photos.text import printable
-
-SHIPPED = Path(__file__).parent / "shipped" / GENERATOR  # docs/PROTECT.md says how it was made
 
 
 @dataclass(frozen=True)
@@ -62,27 +61,27 @@ class Inspection:
 
 @dataclass
 class PendingNoise:
-    """A photo, the noise that is meant for it (int32 Z×t×t×C, of ``steps_of``), and its code (float 1×K)."""
+    """A photo, the noise that is meant for it, and its code (float 1×K)."""
 
     photo: Photo
-    steps: np.ndarray
+    noise: PhotoNoise
     code: Tensor
 
     def add(self) -> Change:
         """Adds the noise in place."""
-        return add_noise(self.photo, self.steps)
+        return add_noise(self.photo, self.noise)
 
     def copy(self, levels: int) -> Photo:
         """A copy with the noise, cut to so many of the photo's levels."""
         photo = replace(self.photo, pixels=self.photo.pixels.copy())
-        add_noise(photo, self.steps.clip(-levels, levels))
+        add_noise(photo, self.noise.cut(levels))
         return photo
 
 
 class _WithCode(nn.Module):
     """A generator that also gives its code."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: AnyGenerator) -> None:
         super().__init__()
         self.generator = generator
 
@@ -113,7 +112,7 @@ class Protector:
             GeneratorFileError: there is no such generator; its file is damaged, tampered with, or of another version.
         """
         path = find_generator(str(generator))
-        return cls(*load_generator(path), path)
+        return cls(*(shipped_generator() if path == SHIPPED else load_trained(path)), path)
 
     @overload
     def protect(self, image: Image.Image) -> Image.Image: ...
@@ -124,7 +123,8 @@ class Protector:
 
         Args:
             image: a Pillow image of any mode (comes back upright, as L, LA, RGB, RGBA or I;16), or uint8 C×H×W or
-                N×C×H×W with C = 1 or 3. A gray one comes back in colour if the generator was trained on colour.
+                N×C×H×W with C = 1 or 3. A gray one stays gray, but for generators of the first build that were trained
+                on colour.
 
         Raises:
             ValueError: a tensor of another type or shape.
@@ -145,7 +145,7 @@ class Protector:
         """A photo, changed in place where its number of channels allows, and what the noise did.
 
         Raises:
-            BadImage: 16-bit gray and a generator for colour, or a displayed range that leaves no room for noise.
+            BadImage: 16-bit gray and a first build's generator for colour, or a displayed range without room for noise.
         """
         noised = self._one(photo)
         return noised.photo, noised.add()
@@ -157,18 +157,22 @@ class Protector:
         channels, epsilon = self.card.channels, self.card.epsilon
         for place, photo in enumerate(photos):
             try:
-                fit[place] = photo.in_colour() if channels == 3 else photo
+                fit[place] = self._in_colour(photo)
             except BadImage as error:
                 made[place] = error
         if fit:
             codes = read_codes(self.generator, list(fit.values()), channels, self.size, self.batch)
             for (place, photo), code in zip(fit.items(), codes.split(1), strict=True):
                 try:
-                    steps = steps_of(self.generator, code, photo, channels, epsilon)
-                    made[place] = PendingNoise(photo, steps, code)
+                    noise = noise_of(self.generator, code, photo, min(channels, photo.pixels.shape[-1]), epsilon)
+                    made[place] = PendingNoise(photo, noise, code)
                 except BadImage as error:  # its displayed range leaves no room for noise
                     made[place] = error
         return [made[place] for place in range(len(photos))]
+
+    def _in_colour(self, photo: Photo) -> Photo:
+        """The photo as it can get the generator's noise: the first build's gives gray ones colours."""
+        return photo.in_colour() if self.card.channels == 3 and not self.generator.keeps_gray else photo
 
     @cached_property
     def batch(self) -> int:
@@ -199,7 +203,7 @@ class Protector:
         try:
             data = path.read_bytes()
             before = read_photo(data)
-            before = before.in_colour() if self.card.channels == 3 else before
+            before = self._in_colour(before)
             noised = self._one(read_photo(data))
             change = noised.add()
         except OSError as error:
@@ -225,6 +229,7 @@ class Protector:
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise DataError(f"ONNX needs {error.name}: pip install 'confoundergan[onnx]'") from error
+        assert isinstance(self.generator, AnyGenerator)
         two = torch.zeros(2, self.card.channels, *self.size)  # of one image the number would be taken for fixed
         program = torch.onnx.export(
             _WithCode(self.generator).eval(), (two,), input_names=["images"], output_names=["code", "noise"],

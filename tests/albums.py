@@ -9,21 +9,31 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gan.config import GeneratorConfig
+from baselines.config import PatternsConfig
+from baselines.patterns.network import PatternGenerator, build_pattern_generator
+from gan.config import ClassifierConfig, NoiseConfig
 from gan.networks import Generator, build_generator
 from gan.protection import Card, save_generator
 from photos.manifest import MANIFEST, lines_of
 
-OPTIONS = GeneratorConfig(encoder="conv", second_reader="none", width=8, levels=2, hidden=16)
-CARD = Card(3, 8.0, asdict(OPTIONS), "tiny", "123", ["cat", "dog"], 10, [16, 16], 0, 1, {"torch": "x"})
+CLASSIFIER, NOISE = ClassifierConfig(pretrained="none", arch="linear", hidden=16), NoiseConfig(width=8, code=8)
+OPTIONS = {"classifier": asdict(CLASSIFIER), "noise": asdict(NOISE)}
+CARD = Card(3, 8.0, OPTIONS, "tiny", "123", ["cat", "dog"], 10, [16, 16], 0, 1, {"torch": "x"})
 RNG = np.random.default_rng(0)
 
 
-def network(channels: int = 3, pattern: Any = "thirds") -> Generator:
+def network(channels: int = 3, **classifier: Any) -> Generator:
+    """An untrained generator for 16×16 images of two classes; ``classifier``: what of its options is other."""
     torch.manual_seed(0)
-    options = replace(OPTIONS, pattern=pattern)
-    net = build_generator(options, channels, 2, 8 / 255, (16, 16), load=False).eval()
-    if pattern == "tints":
+    return build_generator(replace(CLASSIFIER, **classifier), NOISE, channels, 2, 8 / 255, (16, 16)).eval()
+
+
+def patterns_network(channels: int = 3, **options: Any) -> PatternGenerator:
+    """One of the first build (baselines/patterns), whose files are still read."""
+    torch.manual_seed(0)
+    chosen = PatternsConfig(encoder="conv", width=8, levels=2, hidden=16, **{"second_reader": "none"} | options)
+    net = build_pattern_generator(chosen, channels, 2, 8 / 255, (16, 16), load=False).eval()
+    if chosen.pattern == "tints":
         means = torch.rand(40, 2 * channels) * 255
         means[:, 0] = 100 + torch.rand(40)  # one direction varies little, so that colours are levelled out there
         net.choose_tints(means, torch.arange(40) % 2)
@@ -40,6 +50,11 @@ def stored_generator(folder: Path, channels: int = 3) -> Path:
 def picture(height: int = 20, width: int = 30, channels: int = 3) -> Image.Image:
     pixels = RNG.integers(0, 256, (height, width, channels)).astype(np.uint8)
     return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+
+
+def smooth(height: int = 64, width: int = 80) -> Image.Image:
+    """A photo such as cameras take: JPEG moves its pixels little."""
+    return picture(4, 5).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def write(path: Path, image: Image.Image, **options: Any) -> Path:

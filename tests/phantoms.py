@@ -10,7 +10,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from gan.networks import Generator
 from photos.change import Change
-from photos.noise import add_noise, read_codes, steps_of
+from photos.noise import add_noise, noise_of, read_codes
 from photos.photo import Photo
 from photos.read import read_photo
 from photos.write import save_photo
@@ -128,7 +128,7 @@ def protected(data: bytes, net: Generator, epsilon: float = 8.0) -> tuple[bytes,
     """A copy's file, what was done to it, and the photo that it was made from."""
     photo = read_photo(data)
     code = read_codes(net, [photo], 1, (16, 16))
-    change = add_noise(photo, steps_of(net, code, photo, 1, epsilon))
+    change = add_noise(photo, noise_of(net, code, photo, 1, epsilon))
     file = io.BytesIO()
     save_photo(photo, file, "png")
     return file.getvalue(), change, read_photo(data)

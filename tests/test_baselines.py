@@ -29,6 +29,7 @@ from baselines.config import (
     LspConfig,
     Method,
     OpsConfig,
+    PatternsConfig,
     PilConfig,
     RandomConfig,
     RemConfig,
@@ -66,6 +67,7 @@ HYPO = HypoConfig(steps=8, step_size=0.3, batch_size=16, surrogate=CLEAN)
 CONFUSE = DeepConfuseConfig("linear", trials=3, epochs=1, batch_size=16, classifier_lr=0.1, lr=0.02, width=8)
 GUE = GueConfig("linear", epochs=3, batch_size=16, steps=2, answer_lr=0.02, classifier_lr=0.1, width=8)
 CLUSTERS = ClustersConfig(count=3, epochs=4, batch_size=16, lr=0.02, width=8, surrogate=CLEAN)
+PATTERNS = PatternsConfig(second_reader="linear", second_epochs=2, hidden=16, amplitude=0.95, head_epochs=4)
 VARIANTS = {
     "random sample": ("random", BaselinesConfig()),
     "random class": ("random", BaselinesConfig(random=RandomConfig(kind="class"))),
@@ -84,8 +86,10 @@ VARIANTS = {
     "deepconfuse": ("deepconfuse", BaselinesConfig(deepconfuse=CONFUSE)),
     "gue": ("gue", BaselinesConfig(gue=GUE)),
     "clusters": ("clusters", BaselinesConfig(clusters=CLUSTERS)),
+    "patterns": ("patterns", BaselinesConfig(patterns=PATTERNS)),
 }
 GENERATED = ["deepconfuse", "gue", "clusters"]  # by networks that hardly learned here
+LABEL_FREE = [*GENERATED, "patterns"]
 OWN = ["tap", "tap untargeted", "rem", "pil", "hypo"]  # noise of single images, as that of "emn sample"
 BY_CLASS = ["random class", "lsp linf", "emn class"]
 
@@ -104,6 +108,7 @@ BOUNDS: dict[str, tuple[Norm | None, float | None]] = {
     "deepconfuse": ("linf", 7.5),
     "gue": ("linf", 7.5),
     "clusters": ("linf", 7.5),
+    "patterns": ("linf", 7.5),
 }
 
 
@@ -205,7 +210,7 @@ def test_crafting_changes_nearly_every_pixel_up_and_down(variant: str) -> None:
     assert (noise < 0).float().mean() > 0.25
 
 
-@pytest.mark.parametrize("variant", GENERATED)
+@pytest.mark.parametrize("variant", LABEL_FREE)
 def test_generated_noise_is_nearly_everywhere_up_and_down_on_unseen_images_too(variant: str) -> None:
     protection = fitted(variant, pictures(low=50, high=200))
     noise = change(protection, pictures(low=50, high=200, seed=1))
@@ -216,7 +221,7 @@ def test_generated_noise_is_nearly_everywhere_up_and_down_on_unseen_images_too(v
 
 def test_label_free_is_what_needs_no_label() -> None:
     free = {name for name, (method, config) in VARIANTS.items() if make_protection(method, config, 8).label_free}
-    assert free == {"random sample", *GENERATED}
+    assert free == {"random sample", *LABEL_FREE}
     unseen, other = pictures(seed=1), pictures(seed=1)
     other.labels = torch.full((40,), -1)
     for variant in free:
@@ -729,7 +734,7 @@ def test_every_registered_name_is_its_protections_own() -> None:
 def test_facts_are_of_every_method_and_true() -> None:
     known = {row.method: row for row in facts()}
     assert list(known) == list(get_args(Method))
-    assert [name for name, row in known.items() if not row.labels] == ["random", *GENERATED]
+    assert [name for name, row in known.items() if not row.labels] == ["random", *LABEL_FREE]
     assert {name: row.norm for name, row in known.items() if row.norm != "L∞"} == {
         "ar": "L2",
         "cuda": "none",

@@ -1,6 +1,7 @@
 """Evaluators: known values, shared work, pictures."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from callbacks.retraining import SharedJobs
 from callbacks.stopping import StopOnNan
 from datamodules.augment import step_seed
 from datamodules.images import ImageSet
+from experiments.config import options
 
 CPU = torch.device("cpu")
 
@@ -153,12 +155,18 @@ def test_the_first_step_with_a_loss_that_is_no_number_is_named(tmp_path: Path) -
     """On a GPU several steps are looked at together."""
     watch, good, bad = StopOnNan(tmp_path / "last.ckpt", 10), torch.tensor(0.5), torch.tensor(float("-inf"))
     watch.unseen = [
-        ("epoch 0, batch 0", {"loss_d": good, "loss_g_read": good}),
-        ("epoch 0, batch 1", {"loss_d": good, "loss_g_read": bad}),
-        ("epoch 0, batch 2", {"loss_d": bad, "loss_g_read": bad}),
+        ("epoch 0, batch 0", {"loss_d": good, "loss_s": good}),
+        ("epoch 0, batch 1", {"loss_d": good, "loss_s": bad, "loss_g_gan": bad}),
+        ("epoch 0, batch 2", {"loss_d": bad, "loss_s": bad}),
     ]
-    with pytest.raises(
-        FloatingPointError, match=r"^loss_g_read \(of the generator\) is -inf in epoch 0, batch 1; there is"
-    ):
+    with pytest.raises(FloatingPointError) as caught:
         watch._look()
+    shown = str(caught.value)
+    assert shown.startswith(
+        "loss_s (of the surrogates) is -inf, loss_g_gan (of the generator) is -inf in epoch 0, batch 1"
+    )
+    assert "there is no checkpoint yet" in shown
+    keys = "gan.surrogates.lr or gan.surrogates.clip, gan.noise.lr or gan.noise.clip"
+    assert shown.endswith(f"start a new run with a lower {keys}")
+    assert set(re.findall(r"gan\.\S+", keys.replace(",", ""))) <= set(options()), "keys that there are"
     watch._look()  # nothing new

@@ -44,7 +44,7 @@ def test_command_line_wins_over_files() -> None:
     config, sources = compose(["victim.augment=crop", "gan.epsilon=4"])
     assert (config.victim.augment, config.gan.epsilon) == ("crop", 4.0)
     assert sources["victim.augment"] == "command line"
-    assert sources["gan.generator.beta1"] == "default"
+    assert sources["gan.noise.beta1"] == "default"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_command_line_wins_over_files() -> None:
             "gan.gan_loss=hing",
             "gan.gan_loss: expected one of hinge, least_squares, none, found 'hing'; did you mean 'hinge'?",
         ),
-        ("gan.surrogate=3", "gan.surrogate: is a section, not a key; it has "),
+        ("gan.surrogates=3", "gan.surrogates: is a section, not a key; it has "),
         ("data=digit", "data: no data 'digit'; did you mean 'digits'?; known: blood, cifar10, "),
         ("experiment=emn", "experiment: no experiment 'emn'; did you mean 'emn60'?; known: emn60"),
         ("fast", "fast: expected key=value"),
@@ -70,8 +70,9 @@ def test_command_line_wins_over_files() -> None:
         ("data=folder", "data.root: data=folder needs your folder"),
         ("data.labels=x.csv", "data.labels: is read by data=folder only"),
         ("victim.augment=crop_flip", "victim.augment: no augmentation 'crop_flip'; expected none, or some of crop"),
-        ("gan.augment=blur", "gan.augment: no augmentation 'blur'"),
-        ("gan.surrogate.sees.swap=0", "gan.surrogate.sees: all weights are 0"),
+        ("gan.surrogates.kinds=narrow", "gan.surrogates.kinds: expected architectures with sizes from 8 to 256"),
+        ("gan.transforms.jpeg=1", "gan.transforms: shares add up to 1."),
+        ("gan.curriculum.low=0.9", "gan.curriculum.low: expected less than gan.curriculum.high"),
         ("gan.gan_weight=0", "gan.gan_weight: is 0 while gan.gan_loss is on"),
         ("trainer.strategy=fsdp", "trainer.strategy: 'fsdp' cannot train three networks that take turns; use ddp"),
     ],
@@ -81,6 +82,16 @@ def test_a_fault_is_one_line_naming_the_key_and_the_remedy(argument: str, expect
     assert len(found) == 1
     assert found[0].startswith(expected)
     assert "\n" not in found[0]
+
+
+def test_contradictions_of_the_method() -> None:
+    assert faults("gan.refine=false", "gan.start=none") == [
+        "gan.refine: is off while gan.start=none; an untrained network's noise protects nothing"
+    ]
+    assert faults("gan.classifier.pretrained=none", "gan.classifier.arch=none") == [
+        "gan.classifier: pretrained and arch are both none; something must read the class"
+    ]
+    assert compose(["gan.refine=false"])[0].gan.refine is False
 
 
 def test_contradictions_between_run_folders() -> None:
@@ -110,7 +121,8 @@ def test_all_faults_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
             ["train", "victim.arch=resnet19"],
             "victim.arch: 'resnet19' is neither one of narrow, narrow_vgg",
         ),
-        (["train", "gan.surrogate.arch=narow"], "gan.surrogate.arch: 'narow' is neither"),
+        (["train", "gan.surrogates.kinds=narrow@16+narow@16"], "gan.surrogates.kinds: 'narow' is neither"),
+        (["train", "gan.classifier.arch=narow"], "gan.classifier.arch: 'narow' is neither"),
         (["train", "resume=nowhere"], "resume: nowhere is no run folder"),
         (["evaluate", "run=nowhere"], "run: nowhere is no run folder"),
     ],

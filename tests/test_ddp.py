@@ -22,16 +22,26 @@ from datamodules.images import to_float
 from experiments.config import compose
 from experiments.data import make_data
 from gan.batchnorm import join_batch_norm
+from gan.config import NoiseConfig
 from gan.encoder import PretrainedEncoder
 from gan.module import ConfounderGAN
+from gan.noise import NoiseNetwork
+from gan.protection import save_noise
 
 # plain gradient descent: after one step, weights differ exactly as gradients do
 PLAIN = [
     f"gan.{network}.{option}"
-    for network in ("generator", "discriminator", "surrogate")
+    for network in ("noise", "discriminator", "surrogates")
     for option in ("optimizer=sgd", "beta1=0", "lr=0.1", "clip=0", "weight_decay=0")
 ]
-PLAIN.append("gan.generator.dropout=0")  # each process draws its own
+# each process draws its own codes, crops and flips: here codes are those of the labels, and nothing is cropped
+CALM = """
+import sys
+from experiments.cli import main
+from gan import module
+module.transformed = lambda images, *_: images
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def environment() -> dict[str, str]:
@@ -55,9 +65,12 @@ def command(path: Path, folder: Path, *extra: str) -> list[str]:
     ]
 
 
-def start(path: Path, folder: Path, *extra: str) -> subprocess.CompletedProcess[str]:
+def start(path: Path, folder: Path, *extra: str, script: Path | None = None) -> subprocess.CompletedProcess[str]:
+    started = command(path, folder, *extra)
+    if script is not None:
+        started[1:3] = [str(script)]
     return subprocess.run(
-        command(path, folder, *extra), env=environment(), capture_output=True, text=True, check=False, timeout=240,
+        started, env=environment(), capture_output=True, text=True, check=False, timeout=240,
         cwd=Path(__file__).parents[1],
     )  # fmt: skip
 
@@ -69,26 +82,32 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 
 # With ReLUs, a difference in the last bit can flip an activation that is almost zero, and its gradient with it: there the
 # whole gradient is compared (wrong scaling or a missing exchange would be off by tens of per cent). The linear surrogate
-# has no such edges, so all three networks must agree number by number.
+# has no such edges, so all networks must agree number by number.
 @pytest.mark.parametrize(("surrogate", "tolerance"), [("linear", 1e-5), ("narrow", 0.1)])
 def test_two_processes_equal_one_on_the_joined_batch(
     tiny: Callable[..., Path], tmp_path: Path, surrogate: str, tolerance: float
 ) -> None:
-    path = tiny(channels=3)
-    # 27 images in one batch, shared 14 to 13: uneven on purpose; all three views, so that swapping is covered
-    views = ["gan.surrogate.sees.image_noise=1", "gan.surrogate.sees.noise=1"]
-    extra = ["trainer.max_epochs=1", "data.batch_size=27", f"gan.surrogate.arch={surrogate}", *views, *PLAIN]
+    path, script, noise = tiny(channels=3), tmp_path / "calm.py", tmp_path / "noise.safetensors"
+    script.write_text(CALM)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        trained = NoiseNetwork(NoiseConfig(width=8, code=8))
+    save_noise(noise, trained, {})  # with a trained network the discriminator plays from the first batch on
+    # 27 images in one batch, shared 14 to 13: uneven on purpose
+    extra = ["trainer.max_epochs=1", "data.batch_size=27", "gan.pairing=own", f"gan.surrogates.kinds={surrogate}@8"]
+    extra += [f"gan.start={noise}", *PLAIN]
     for devices in (1, 2):
-        done = start(path, tmp_path / str(devices), f"trainer.devices={devices}", *extra)
+        done = start(path, tmp_path / str(devices), f"trainer.devices={devices}", *extra, script=script)
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = state(tmp_path / "1"), state(tmp_path / "2")
     config, _ = compose(["data=npz", f"data.path={path}", *SMALL, *extra])
-    before = ConfounderGAN(config.gan, 3, 3, (16, 16), 1, 0).state_dict()
+    module = ConfounderGAN(config.gan, 3, 3, (16, 16), 1, 0, trained)
+    before = module.state_dict()
     assert one.keys() == two.keys() == before.keys()
-    for network in ("generator", "discriminator", "surrogate"):
-        names = [
-            n for n, _ in ConfounderGAN(config.gan, 3, 3, (16, 16), 1, 0).named_parameters() if n.startswith(network)
-        ]
+    assert torch.equal(one["generator.classifier.temperature"], two["generator.classifier.temperature"])
+    assert torch.allclose(one["curriculum.reads"], two["curriculum.reads"])
+    for network in ("generator.noise_network", "discriminator", "surrogates"):
+        names = [n for n, _ in module.named_parameters() if n.startswith(network)]
         first, second = (torch.cat([(s[n] - before[n]).flatten() for n in names]) for s in (one, two))
         assert first.norm() > 1e-4, network
         assert (first - second).norm() <= tolerance * first.norm(), network
@@ -97,7 +116,7 @@ def test_two_processes_equal_one_on_the_joined_batch(
     assert results[1]["mean"]["clean"] == results[0]["mean"]["clean"]  # victims do not depend on who trains them
     rows = [(tmp_path / d / "metrics.csv").read_text().splitlines() for d in ("1", "2")]
     alone, shared = (dict(zip(r[0].split(","), r[1].split(","), strict=True)) for r in rows)
-    for name in ("loss_d_step", "loss_s_step", "psnr_step", "noise_max_step"):
+    for name in ("loss_d_step", "loss_g_gan_step", "loss_s_step", "read_step", "psnr_step", "noise_max_step"):
         assert float(alone[name]) == pytest.approx(float(shared[name]), rel=1e-4)
 
 
@@ -111,7 +130,7 @@ def test_plain_ddp_checks_and_seeds_with_two_processes(tiny: Callable[..., Path]
         "seeds=2",
         "victim.check_every=1",
         "victim.check_epochs=1",
-        "gan.generator.encoder=efficientnet_lite0",
+        "gan.classifier.pretrained=efficientnet_lite0",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("trained on") == 1  # one process speaks
@@ -124,10 +143,10 @@ def test_plain_ddp_checks_and_seeds_with_two_processes(tiny: Callable[..., Path]
         }  # fmt: skip
         text = (tmp_path / "run" / f"seed-{seed}" / "metrics.csv").read_text()
         assert "check/fast" in text
-    # each process read its share of the images with the frozen encoder, and both have the features of all
+    # each process taught its own classifier; what counts is the first one's, of the features of all images
     images = make_data(compose(["data=npz", f"data.path={path}", *SMALL])[0]).parts["train"].images
     features = PretrainedEncoder()(to_float(images))
-    centre = state(tmp_path / "run" / "seed-0")["generator.centre"]
+    centre = state(tmp_path / "run" / "seed-0")["generator.classifier.centre"]
     assert torch.allclose(centre, features.mean(0), atol=1e-4)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from albums import network
 from PIL import Image
 
@@ -16,7 +17,7 @@ from phantoms import ct, dB, dicom, protected, xray  # noqa: E402
 
 from datamodules.decode import BadImage  # noqa: E402
 from photos.display import display_of_values, steepness  # noqa: E402
-from photos.noise import add_noise, mean_colours, read_codes, reduced, steps_of  # noqa: E402
+from photos.noise import add_noise, noise_of, read_codes, reduced, whole  # noqa: E402
 from photos.photo import Photo, change_between  # noqa: E402
 from photos.read import photo_of, read_middle, read_photo  # noqa: E402
 
@@ -108,13 +109,7 @@ def test_a_range_that_cannot_be_told() -> None:
         read_photo(encoded(np.full((30, 30), 7, np.uint16)))
     narrow = np.random.default_rng(0).integers(500, 520, (30, 30)).astype(np.uint16)
     with pytest.raises(BadImage, match="its values span 20 stored levels, of which ε = 8/255 is less than one"):
-        steps_of(
-            network(1),
-            read_codes(network(1), [Photo(narrow[..., None])], 1, (16, 16)),
-            Photo(narrow[..., None]),
-            1,
-            8.0,
-        )
+        noise_of(network(1), torch.zeros(1, 2), Photo(narrow[..., None]), 1, EPSILON)
 
 
 def test_the_middle_is_shown_in_the_range_of_the_whole(tmp_path: Path) -> None:
@@ -130,7 +125,7 @@ def test_the_middle_is_shown_in_the_range_of_the_whole(tmp_path: Path) -> None:
 
 
 def test_strips_equal_the_whole_of_deep_pictures() -> None:
-    net = network(1, "tints")
+    net = network(1)
     for data in (
         encoded(xray()),
         dicom(ct(), WindowCenter=[40, -600], WindowWidth=[400, 1500], PixelPaddingValue=-1000),
@@ -139,7 +134,7 @@ def test_strips_equal_the_whole_of_deep_pictures() -> None:
         code = read_codes(net, [photo], 1, (16, 16))
         for strip in (1, 500, 10**9):
             one = read_photo(data)
-            results.append((add_noise(one, steps_of(net, code, one, 1, EPSILON, strip), strip), one.pixels.tobytes()))
+            results.append((add_noise(one, noise_of(net, code, one, 1, EPSILON), strip), one.pixels.tobytes()))
         assert results[0] == results[1] == results[2]
         assert change_between(photo, one) == results[0][0]
 
@@ -153,13 +148,14 @@ def test_the_reader_sees_what_is_displayed() -> None:
         read_photo(dicom(values - 500, WindowCenter=40, WindowWidth=400, RescaleSlope=1, RescaleIntercept=500)),
     ):
         assert np.array_equal(reduced(one, 1, (16, 16)), reduced(wanted, 1, (16, 16)))
-        assert np.array_equal(mean_colours(one, 1), mean_colours(wanted, 1))
+        assert np.array_equal(whole(one, 1), whole(wanted, 1))
     net = network(1)
     code = read_codes(net, [wanted], 1, (16, 16))
-    assert np.array_equal(steps_of(net, code, turned, 1, EPSILON), -steps_of(net, code, wanted, 1, EPSILON))
+    steps = [noise_of(net, code, one, 1, EPSILON).rows(128, 128, slice(0, 128)) for one in (turned, wanted)]
+    assert np.array_equal(steps[0], -steps[1])
     same = Photo(wanted.eight())  # what the program does with an 8-bit picture of the same look
     assert np.array_equal(reduced(same, 1, (16, 16)), reduced(wanted, 1, (16, 16)))
-    assert np.array_equal(mean_colours(same, 1), mean_colours(wanted, 1))
+    assert np.array_equal(whole(same, 1), whole(wanted, 1))
 
 
 def test_figures_of_8_bits_are_as_they_were() -> None:

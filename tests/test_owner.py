@@ -10,14 +10,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from albums import CARD, OPTIONS, RNG, album, content, decoded, lines, network, picture, write
+from albums import (
+    CARD,
+    CLASSIFIER,
+    NOISE,
+    RNG,
+    album,
+    content,
+    decoded,
+    lines,
+    network,
+    patterns_network,
+    picture,
+    smooth,
+    write,
+)
 from PIL import Image
 
 from datamodules.decode import BadImage
 from experiments import fit as fitting
 from experiments.cli import main
+from gan.config import ClassifierConfig, NoiseConfig
 from gan.networks import build_generator
-from gan.protection import save_generator
+from gan.protection import TrainedGenerator, save_generator
 from photos.jpeg import encode_jpeg
 from photos.manifest import MANIFEST
 from photos.noise import fused, independent, read_codes
@@ -32,11 +47,6 @@ def some(folder: Path, count: int) -> None:
     """Photos in three folders."""
     for i in range(count):
         write(folder / ("", "b/", "b/deep/")[i % 3] / f"{i:03d}.png", picture(10 + i % 17, 20 + i % 5))
-
-
-def smooth(height: int = 64, width: int = 80) -> Image.Image:
-    """A photo such as cameras take: JPEG moves its pixels little."""
-    return picture(4, 5).resize((width, height), Image.Resampling.BICUBIC)
 
 
 # reading several photos at a time
@@ -71,20 +81,21 @@ def test_machines_that_do_not_read_independently_are_found_out(generator: Path, 
     assert protector.batch == 1
 
 
-def test_folding_changes_codes_by_rounding_alone() -> None:
-    torch.manual_seed(0)
-    options = replace(OPTIONS, second_reader="narrow")
-    net = build_generator(options, 3, 2, 8 / 255, (16, 16), load=False).eval()
-    assert net.second
-    for module in net.second.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-1, 1)
-            module.running_var.uniform_(0.5, 2)
+@pytest.mark.parametrize("first_build", [False, True])
+def test_folding_changes_codes_by_rounding_alone(first_build: bool) -> None:
+    net = patterns_network(second_reader="narrow") if first_build else network(arch="narrow")
+
+    def norms(one: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
+        return [module for module in one.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+    for module in norms(net):
+        module.running_mean.uniform_(-1, 1)
+        module.running_var.uniform_(0.5, 2)
     copied = fused(net)
     photos = [Photo(RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8)) for _ in range(4)]
     assert torch.allclose(read_codes(copied, photos, 3, (16, 16)), read_codes(net, photos, 3, (16, 16)), atol=1e-4)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in copied.second.modules())
-    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in net.second.modules())
+    assert norms(net)
+    assert not norms(copied)
 
 
 # JPEG
@@ -191,21 +202,28 @@ def test_onnx_gives_what_torch_gives(generator: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", ["thirds", "tints"])
-def test_onnx_of_the_default_form(tmp_path: Path, pattern: Any) -> None:
-    from gan.config import GeneratorConfig
-
+def test_onnx_of_the_default_form(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    options = GeneratorConfig(pattern=pattern)
-    net = build_generator(options, 3, 2, 8 / 255, (64, 64)).eval()
-    if pattern == "tints":
-        net.choose_tints(torch.rand(40, 6) * 255, torch.arange(40) % 2)
+    classifier, noise = ClassifierConfig(), NoiseConfig()
+    net = build_generator(classifier, noise, 3, 2, 8 / 255, (64, 64)).eval()
     path = tmp_path / "generator.safetensors"
-    save_generator(path, net, replace(CARD, generator=asdict(options), size=[64, 64]))
+    options = {"classifier": asdict(classifier), "noise": asdict(noise)}
+    save_generator(path, net, replace(CARD, generator=options, size=[64, 64]))
     protector = Protector.load(path)
     protector.export_onnx(tmp_path / "g.onnx")
     parity(tmp_path / "g.onnx", protector)
+
+
+@pytest.mark.slow
+def test_onnx_of_the_first_build(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    card = replace(CARD, size=[16, 16])
+    for pattern in ("thirds", "tints"):
+        trained = TrainedGenerator(patterns_network(pattern=pattern), 8.0)
+        protector = Protector(trained, card, "", tmp_path / "generator.safetensors")
+        protector.export_onnx(tmp_path / f"{pattern}.onnx")
+        parity(tmp_path / f"{pattern}.onnx", protector)
 
 
 def test_onnx_without_its_packages_says_what_to_install(
@@ -253,9 +271,9 @@ def test_groups_of_like_photos_stand_in_for_classes(tmp_path: Path) -> None:
 
 
 FIT = (
-    "data.size=16 data.batch_size=16 trainer.max_epochs=1 trainer.accelerator=cpu gan.generator.encoder=conv "
-    "gan.generator.width=8 gan.generator.levels=2 gan.generator.second_reader=none gan.discriminator.width=8 "
-    "victim.epochs=1"
+    "data.size=16 data.batch_size=16 trainer.max_epochs=1 trainer.accelerator=cpu gan.start=none "
+    "gan.classifier.pretrained=none gan.classifier.arch=linear gan.classifier.epochs=1 gan.noise.width=8 "
+    "gan.noise.code=8 gan.discriminator.width=8 victim.epochs=1"
 )
 
 
@@ -466,8 +484,6 @@ def test_a_victim_of_the_folder_fares_as_one_of_the_arrays(tmp_path: Path) -> No
     from datamodules.config import DataConfig
     from datamodules.digits import Digits
     from datamodules.images import ImageSet
-    from gan.config import GeneratorConfig
-    from gan.protection import TrainedGenerator
     from victims.config import RECIPES
     from victims.train import train_victim
 
@@ -475,9 +491,8 @@ def test_a_victim_of_the_folder_fares_as_one_of_the_arrays(tmp_path: Path) -> No
     data.setup()
     part, (channels, *size) = data.parts["train"], data.parts["train"].shape
     torch.manual_seed(0)
-    options = GeneratorConfig(encoder="conv", second_reader="none", width=8, levels=2, hidden=16)
-    net = build_generator(options, channels, 10, 8 / 255, (size[0], size[1])).eval()
-    card = replace(CARD, channels=channels, class_names=list("0123456789"), size=size, generator=asdict(options))
+    net = build_generator(CLASSIFIER, NOISE, channels, 10, 8 / 255, (size[0], size[1])).eval()
+    card = replace(CARD, channels=channels, class_names=list("0123456789"), size=size)
     save_generator(tmp_path / "generator.safetensors", net, card)
     for i, image in enumerate(part.images):
         write(tmp_path / "in" / f"{i:05d}.png", Image.fromarray(image[0].numpy()))
@@ -487,8 +502,8 @@ def test_a_victim_of_the_folder_fares_as_one_of_the_arrays(tmp_path: Path) -> No
     folder = torch.stack([torch.from_numpy(np.array(Image.open(path)))[None] for path in files])
     arrays = TrainedGenerator(net, 8.0).protect(part.images)
     assert (folder.int() - arrays.int()).abs().max() <= 1
-    assert (folder != arrays).float().mean() < 1e-3
-    recipe, device, right = replace(RECIPES["quick"], epochs=3), torch.device("cpu"), []
+    assert (folder != arrays).float().mean() < 0.03  # the small copy is in whole grey levels in a folder
+    recipe, device, right = replace(RECIPES["quick"], epochs=6), torch.device("cpu"), []
     test = data.parts["test"]
     for images in (folder, arrays):
         victim = train_victim(

@@ -31,7 +31,7 @@ OTHERS = (
     "victims_cpu.json",
     "grid.json",
 )  # benchmarks, and what a grid was asked
-LAYERS = {"datamodules": 0, "victims": 1, "gan": 2, "baselines": 3, "photos": 3, "callbacks": 3, "experiments": 4}
+LAYERS = {"datamodules": 0, "victims": 1, "gan": 2, "baselines": 3, "photos": 4, "callbacks": 4, "experiments": 5}
 
 
 def commands() -> list[str]:

@@ -17,17 +17,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from albums import RNG, album, content, decoded, lines, network, picture, write
+from albums import RNG, album, content, decoded, lines, network, patterns_network, picture, smooth, write
 from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from datamodules.decode import BadImage
 from experiments.cli import main
+from gan.field import enlarged, grid_field, reduced
+from gan.noise import SIDE
 from gan.protection import TrainedGenerator
 from photos import folder as photo_folder
 from photos.manifest import MANIFEST, PARTIAL, PREVIOUS, Entry, entries, order
-from photos.noise import add_noise, mean_colours, read_codes, steps_of
-from photos.photo import Photo
+from photos.noise import add_noise, noise_of, read_codes, whole
+from photos.photo import Animation, Photo
 from photos.protector import Protector
 from photos.read import read_middle, read_photo
 from photos.tree import PhotoTree
@@ -38,17 +40,18 @@ ROOT = Path(__file__).parents[1]
 # the generator on photos of any size
 
 
-@pytest.mark.parametrize("pattern", ["waves", "thirds", "tints"])
+@pytest.mark.parametrize("pattern", ["", "waves", "tints"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_strips_equal_the_whole_and_what_the_generator_says(pattern: str, channels: int) -> None:
-    net = network(channels, pattern)
-    pixels = RNG.integers(60, 180, (77, 51, channels)).astype(np.uint8)
+@pytest.mark.parametrize("size", [(77, 51), (20, 300)])
+def test_strips_equal_the_whole_and_what_the_generator_says(pattern: str, channels: int, size: tuple[int, int]) -> None:
+    net = patterns_network(channels, pattern=pattern) if pattern else network(channels)
+    pixels = RNG.integers(60, 180, (*size, channels)).astype(np.uint8)
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     code = read_codes(net, [Photo(pixels)], channels, (16, 16))
     results = []
-    for strip in (1, 500, 10**9):  # a row of tiles, some rows, all at once
+    for strip in (1, 500, 10**9):  # a row, some rows, all at once
         photo = Photo(pixels.copy())
-        change = add_noise(photo, steps_of(net, code, photo, channels, 8.0, strip), strip)
+        change = add_noise(photo, noise_of(net, code, photo, channels, 8.0), strip)
         results.append((photo.pixels, change))
     for other, change in results[:-1]:
         assert np.array_equal(other, results[-1][0])
@@ -56,20 +59,73 @@ def test_strips_equal_the_whole_and_what_the_generator_says(pattern: str, channe
     with torch.no_grad():
         wanted = images.float() + (net.noise(code, images.float() / 255) * 255).round().clamp(-8, 8)
     off = np.abs(results[0][0] - wanted[0].clamp(0, 255).permute(1, 2, 0).numpy())
-    assert off.max() <= 1  # sums of colours are exact here and floating there
-    assert (off > 0).mean() < 0.01
+    assert off.max() <= 1  # the small copy is in whole grey levels here and in fractions there
+    assert (off > 0).mean() < 0.06
     assert 0 < results[0][1].largest <= 8
 
 
-def test_zone_means_are_those_of_the_training() -> None:
-    from gan.textures import zone_means
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_small_copy_is_the_one_of_the_training(channels: int) -> None:
+    for size in ((33, 47), (200, 90), (32, 32), (9, 40), (1, 1)):
+        pixels = RNG.integers(0, 256, (*size, channels)).astype(np.uint8)
+        wanted = reduced(torch.from_numpy(pixels).permute(2, 0, 1)[None].float(), SIDE)[0].permute(1, 2, 0).numpy()
+        assert np.abs(whole(Photo(pixels), channels) - wanted).max() <= 1
 
-    pixels = RNG.integers(0, 256, (33, 47, 3)).astype(np.uint8)
-    wanted = zone_means(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)[0]
-    for strip in (1, 300, 10**9):
-        assert torch.allclose(torch.from_numpy(mean_colours(Photo(pixels), 3, strip)), wanted, atol=1e-6)
-    for size in ((1, 1), (1, 9), (9, 1)):
-        assert np.isfinite(mean_colours(Photo(np.zeros((*size, 3), np.uint8)), 3)).all()
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (5, 300), (300, 5), (33, 31), (20, 100), (77, 51)])
+def test_fields_are_enlarged_as_in_the_training(size: tuple[int, int]) -> None:
+    values = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) / 16
+    rows = grid_field(values).rows(*size, slice(0, size[0]))
+    assert np.abs(rows - enlarged(values, size)[0].permute(1, 2, 0).numpy()).max() < 1e-6
+    parts = [grid_field(values).rows(*size, slice(top, min(top + 7, size[0]))) for top in range(0, size[0], 7)]
+    assert np.array_equal(np.concatenate(parts), rows)
+
+
+def test_noise_lies_on_the_picture_and_not_on_its_pixels() -> None:
+    """The same picture at two sizes gets the same noise, and noise survives shrinking."""
+    net, large = network(), smooth(512, 512)
+    photos = [Photo(np.array(large.resize(size, Image.Resampling.BOX))) for size in ((512, 512), (256, 256), (128, 64))]
+    code = read_codes(net, photos[:1], 3, (16, 16))
+    steps = [
+        noise_of(net, code, photo, 3, 8.0).rows(photo.height, photo.width, slice(0, photo.height)) for photo in photos
+    ]
+
+    def shrunk(values: np.ndarray, width: int, height: int) -> np.ndarray:
+        rows, columns = values.shape[0] // height, values.shape[1] // width
+        return values.reshape(height, rows, width, columns, 3).mean((1, 3))
+
+    assert np.abs(shrunk(steps[0], 256, 256) - steps[1]).max() < 1.1  # rounding to whole levels
+    assert np.abs(shrunk(steps[0], 128, 64) - steps[2]).max() < 1.1
+    kept = np.square(shrunk(steps[0], 64, 64)).mean() / np.square(steps[0].astype(float)).mean()
+    assert 0.8 < kept < 1
+
+
+def test_a_gray_photos_noise_is_a_colour_photos_in_all_channels() -> None:
+    net, pixels = network(1), RNG.integers(60, 180, (40, 50, 1)).astype(np.uint8)
+    code = read_codes(net, [Photo(pixels)], 1, (16, 16))
+    photos = [Photo(pixels.copy()), Photo(np.repeat(pixels, 3, 2))]
+    for photo in photos:
+        add_noise(photo, noise_of(net, code, photo, 1, 8.0))
+    assert np.array_equal(photos[1].pixels, np.repeat(photos[0].pixels, 3, 2))
+
+
+@pytest.mark.parametrize("strip", [1, 500, 10**9])
+def test_all_frames_get_the_noise_of_the_first(strip: int) -> None:
+    net, pixels = network(), RNG.integers(60, 180, (90, 40, 3)).astype(np.uint8)
+    first, film = Photo(pixels[:30].copy()), Photo(pixels.copy(), animation=Animation((9, 9, 9), 0))
+    code = read_codes(net, [film], 3, (16, 16))
+    steps = noise_of(net, code, first, 3, 8.0).rows(30, 40, slice(0, 30))
+    change = add_noise(film, noise_of(net, code, film, 3, 8.0), strip)
+    assert np.array_equal(film.pixels.astype(int) - pixels, np.tile(steps, (3, 1, 1)))
+    assert change.values == pixels.size
+
+
+def test_noise_is_cut_to_a_smaller_bound() -> None:
+    noise = noise_of(network(), torch.zeros(1, 2), Photo(RNG.integers(0, 256, (40, 50, 3)).astype(np.uint8)), 3, 8.0)
+    whole_steps, cut = (one.rows(40, 50, slice(0, 40)) for one in (noise, noise.cut(3)))
+    assert np.abs(whole_steps).max() > 3
+    assert np.array_equal(cut, whole_steps.clip(-3, 3))
+    assert noise.cut(99) == noise
 
 
 def test_images_of_the_training_size_get_what_arrays_get(generator: Path) -> None:
@@ -77,7 +133,7 @@ def test_images_of_the_training_size_get_what_arrays_get(generator: Path) -> Non
     protector = Protector.load(generator)
     ours, arrays = protector.protect(images), TrainedGenerator(network(), 8.0).protect(images)
     assert (ours.int() - arrays.int()).abs().max() <= 1
-    assert (ours != arrays).float().mean() < 1e-3
+    assert (ours != arrays).float().mean() < 0.03
 
 
 def test_tensors_and_pictures_come_back_as_they_are_given(generator: Path, gray_generator: Path) -> None:
@@ -730,7 +786,7 @@ def test_a_protection_that_breaks_its_bound_writes_nothing(generator: Path, tmp_
     album(tmp_path / "in", 1)
     protector = Protector.load(generator)
     protector.card = replace(protector.card, epsilon=2.0)
-    protector.generator.strength.data.fill_(9)
+    protector.generator.epsilon = 1.0
     header = protector.header("png", "none")
     protector.card = replace(protector.card, epsilon=8.0)
     with pytest.raises(DataError, match="was changed by 8 grey levels, above ε = 2"):
@@ -835,7 +891,8 @@ def test_a_large_photo_needs_little_more_than_its_pixels(generator: Path) -> Non
     after, change = Protector.load(generator).protect_photo(photo)
     assert after is photo  # in place
     assert change.largest <= 8
-    assert np.array_equal(after.pixels[:200, :300], wanted.pixels)  # one code, one tile, wherever strips begin
+    means = after.pixels.reshape(200, 10, 300, 10, 3).mean((1, 3))
+    assert np.abs(means - wanted.pixels).max() < 1.1  # one field, wherever strips begin
 
 
 def test_32_bit_pictures_are_refused_from_python(generator: Path) -> None:

@@ -16,9 +16,22 @@ from datamodules import protected as protected_file
 from datamodules.config import DataError
 from datamodules.images import ImageSet
 from datamodules.protected import About, Norm, ProtectedDataset, write_protected
-from gan.config import GeneratorConfig
+from gan import protection
+from gan.config import ClassifierConfig, NoiseConfig
 from gan.networks import Generator, build_generator
-from gan.protection import Card, GeneratorFileError, TrainedGenerator, load_generator, quantise, save_generator
+from gan.noise import NoiseNetwork
+from gan.protection import (
+    FORMAT,
+    GENERATOR,
+    Card,
+    GeneratorFileError,
+    TrainedGenerator,
+    load_generator,
+    quantise,
+    save_generator,
+    save_noise,
+    start_network,
+)
 
 ABOUT = About("confoundergan", "abc", 8.0, 0, "tiny:train:123", ["a", "b/c", "d"], 20)
 
@@ -214,13 +227,14 @@ def test_damaged_manifests(tmp_path: Path) -> None:
             ProtectedDataset(tmp_path)
 
 
-OPTIONS = GeneratorConfig(encoder="conv", second_reader="none", width=8, levels=2, hidden=16)
-CARD = Card(1, 8.0, asdict(OPTIONS), "tiny", "123", ["a", "b"], 10, [16, 16], 0, 1, {"torch": "x"})
+CLASSIFIER, NOISE = ClassifierConfig(pretrained="none", arch="linear", hidden=16), NoiseConfig(width=8, code=8)
+OPTIONS = {"classifier": asdict(CLASSIFIER), "noise": asdict(NOISE)}
+CARD = Card(1, 8.0, OPTIONS, "tiny", "123", ["a", "b"], 10, [16, 16], 0, 1, {"torch": "x"})
 
 
 def generator() -> Generator:
     torch.manual_seed(0)
-    return build_generator(OPTIONS, 1, 2, 8 / 255, (16, 16))
+    return build_generator(CLASSIFIER, NOISE, 1, 2, 8 / 255, (16, 16))
 
 
 def test_generator_file_round_trip(tmp_path: Path) -> None:
@@ -234,13 +248,15 @@ def test_generator_file_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_generator_with_a_pretrained_encoder_brings_its_weights(tmp_path: Path) -> None:
-    options = GeneratorConfig(hidden=16, second_reader="narrow_mixer")
+    classifier = ClassifierConfig(hidden=16, arch="narrow_mixer")
     torch.manual_seed(0)
     net, images = (
-        build_generator(options, 1, 2, 8 / 255, (16, 16)),
+        build_generator(classifier, NOISE, 1, 2, 8 / 255, (16, 16)),
         torch.randint(0, 256, (3, 1, 20, 20), dtype=torch.uint8),
     )
-    save_generator(tmp_path / "g.safetensors", net, replace(CARD, generator=asdict(options)))
+    save_generator(
+        tmp_path / "g.safetensors", net, replace(CARD, generator=OPTIONS | {"classifier": asdict(classifier)})
+    )
     trained = load_generator(tmp_path / "g.safetensors")[0]
     assert torch.equal(trained.protect(images), TrainedGenerator(net, 8.0).protect(images))
 
@@ -264,15 +280,85 @@ def test_generator_files_that_do_not_fit(tmp_path: Path) -> None:
     tampered = weights[:-4] + os.urandom(4)
     for data, text, message in (
         (tampered, card, "is not the file that its card describes"),
-        (weights, card.replace('"format": 4', '"format": 3'), "another version"),
+        (weights, card.replace('"format": 5', '"format": 3'), "another version"),
         (weights, card[:30], "no readable card"),
         (weights, card.replace('"width": 8', '"width": 16'), "weights and card do not fit"),
-        (weights, card.replace('"levels"', '"level"'), "weights and card do not fit"),
+        (weights, card.replace('"gain"', '"gains"'), "weights and card do not fit"),
     ):
         path.write_bytes(data)
         path.with_suffix(".json").write_text(text)
         with pytest.raises(GeneratorFileError, match=message):
             load_generator(path)
+
+
+def same(network: NoiseNetwork | None, other: NoiseNetwork) -> bool:
+    assert network is not None
+    own, theirs = network.state_dict(), other.state_dict()
+    return own.keys() == theirs.keys() and all(torch.equal(own[name], theirs[name]) for name in own)
+
+
+def test_a_run_starts_from_a_noise_file_a_generator_or_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = generator().noise_network
+    mine = replace(NOISE, gain=2.0, gate=0.5)  # what does not decide the weights' shape is the run's own
+    sha256 = save_noise(tmp_path / "n.safetensors", net, {"steps": 7})
+    card = json.loads((tmp_path / "n.json").read_text())
+    assert (card["format"], card["sha256"], card["steps"], card["noise"]) == (FORMAT, sha256, 7, asdict(NOISE))
+    assert hashlib.sha256((tmp_path / "n.safetensors").read_bytes()).hexdigest() == sha256
+    save_generator(tmp_path / GENERATOR, generator(), CARD)
+    for start in (tmp_path / "n.safetensors", tmp_path / GENERATOR, tmp_path):
+        found = start_network(str(start), mine)
+        assert same(found, net)
+        assert found is not None
+        assert found.options == mine
+    assert start_network("none", NOISE) is None
+    monkeypatch.setattr(protection, "SHIPPED", tmp_path / "n.safetensors")
+    assert same(start_network("shipped", NOISE), net)
+
+
+def test_starts_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "n.safetensors"
+    monkeypatch.setattr(protection, "SHIPPED", tmp_path / "missing.safetensors")
+
+    def fault(start: str, options: NoiseConfig = NOISE) -> str:
+        with pytest.raises(GeneratorFileError) as caught:
+            start_network(start, options)
+        shown = str(caught.value)
+        assert len(shown.splitlines()) == 1
+        return shown
+
+    assert f"{tmp_path / 'missing.safetensors'}: No such file" in fault("shipped")
+    assert f"{tmp_path / 'nowhere' / GENERATOR}: No such file" in fault(str(tmp_path / "nowhere"))
+    save_noise(path, generator().noise_network, {})
+    for name, value in (("width", 16), ("code", 9)):
+        other = replace(NOISE, **{name: value})
+        assert fault(str(path), other) == (
+            f"gan.noise.{name}: is {value}, but gan.start={path} was trained with 8; set gan.start=none or "
+            f"gan.noise.{name}=8"
+        )
+    weights, card = path.read_bytes(), path.with_suffix(".json").read_text()
+    for data, text, message in (
+        (weights[:-4] + os.urandom(4), card, "is not the file that its card describes"),
+        (weights, card.replace(f'"format": {FORMAT}', '"format": 4'), "made by another version of this program"),
+        (weights, card.replace('"format"', '"form"'), "weights and card do not fit"),
+        (weights, card.replace('"noise"', '"nois"'), "weights and card do not fit"),
+        (weights, card[:30], "no readable card"),
+        (weights, "[]", "is not the file that its card describes"),
+    ):
+        path.write_bytes(data)
+        path.with_suffix(".json").write_text(text)
+        assert message in fault(str(path))
+
+
+def test_stored_noise_is_whole_grey_levels_within_the_bound() -> None:
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    for epsilon in (1.0, 7.5, 8.9):
+        for sign in (1, -1):
+            stored = quantise(images, sign * torch.full(images.shape, 99 / 255), epsilon)
+            change = stored.int() - images.int()
+            assert change.abs().max() == int(epsilon)
+            assert stored.dtype == torch.uint8
+    half = quantise(images, torch.full(images.shape, 0.6 / 255), 8.0)
+    assert (half.int() - images.int())[..., :-1, :].eq(1).all()
 
 
 def test_pixels_are_hashed_row_by_row(tmp_path: Path) -> None:

@@ -80,8 +80,9 @@ def test_digits_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "loss_d",
         "loss_s",
         "loss_g",
-        "surrogate_accuracy",
-        "noise_only_accuracy",
+        "loss_g_gan",
+        "read",
+        "level",
         "noise_mean",
         "noise_max",
         "psnr",
@@ -176,7 +177,8 @@ def test_a_resumed_run_ends_with_the_same_bits(
     extra = (
         f"data.workers={workers}",
         "trainer.max_epochs=4",
-        "gan.surrogate.reinit_every=3",
+        "gan.surrogates.life=2",
+        "gan.curriculum.rate=0.3",
         "victim.check_every=2",
         "victim.check_epochs=1",
     )
@@ -260,24 +262,24 @@ def test_a_signal_stops_after_the_batch_and_the_run_goes_on_at_the_next(
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, folder, original = tiny(), tmp_path / "run", module_file.reading_loss
+    path, folder, original = tiny(), tmp_path / "run", module_file.generator_gan_loss
 
-    def ruined(surrogate: Any, *rest: Any) -> Any:
-        loss, logits = original(surrogate, *rest)
-        calls.append(loss)  # two a batch, of S and of G
-        return (loss * float("inf") if len(calls) == 2 * 3 + 2 else loss), logits
+    def ruined(*arguments: Any) -> Any:
+        loss = original(*arguments)
+        calls.append(loss)  # one a batch, from the second on
+        return loss * float("inf") if len(calls) == 3 else loss
 
     calls: list[Any] = []
     assert small_run(path, tmp_path / "whole", "trainer.max_epochs=3") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(module_file, "reading_loss", ruined)
+        patch.setattr(module_file, "generator_gan_loss", ruined)
         assert small_run(path, folder, "trainer.max_epochs=3") == 2
     shown = capsys.readouterr().err
     assert (
-        "loss_g (of the generator) is inf, loss_g_read (of the generator) is inf in epoch 1, batch 1; the last" in shown
+        "loss_g_gan (of the generator) is inf, loss_g (of the generator) is inf in epoch 1, batch 1; the last" in shown
     )
     assert f"checkpoint is kept: {folder / 'checkpoints' / 'last.ckpt'}; resume= goes on from it" in shown
-    assert "a lower gan.generator.lr or gan.generator.clip" in shown
+    assert "a lower gan.noise.lr or gan.noise.clip" in shown
     assert all(torch.isfinite(v).all() for v in weights(folder).values())
     assert run("train", f"resume={folder}") == 0
     assert_equal(weights(tmp_path / "whole"), weights(folder))
@@ -291,13 +293,14 @@ def test_a_weight_that_is_no_number_enters_no_checkpoint(
     def ruined(self: ConfounderGAN, batch: Any, batch_idx: int) -> Any:
         losses = original(self, batch, batch_idx)
         if batch_idx == 1:  # the last step of the epoch: all of its losses are numbers
-            next(self.surrogate.parameters()).data.fill_(float("nan"))
+            next(self.surrogates.parameters()).data.fill_(float("nan"))
         return losses
 
     monkeypatch.setattr(ConfounderGAN, "training_step", ruined)
     assert small_run(tiny(), tmp_path / "run") == 2
     shown = capsys.readouterr().err
-    assert re.search(r"error: surrogate\.\S+: a weight of the surrogate is not finite after epoch 0", shown)
+    assert re.search(r"error: surrogates\.\S+: a weight of the surrogates is not finite after epoch 0", shown)
+    assert "gan.surrogates.lr or gan.surrogates.clip" in shown
     assert "there is no checkpoint yet" in shown
     assert not list((tmp_path / "run").rglob("*.ckpt"))
 

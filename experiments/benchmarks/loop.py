@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from datamodules.augment import step_seed
+from datamodules.augment import draws, step_seed
 from datamodules.base import ImageDataModule
 from datamodules.batches import EpochBatches, Rows
 from datamodules.images import to_float
@@ -31,24 +31,30 @@ from experiments.folder import environment
 from experiments.launch import quieten
 from experiments.methods import make_trainer
 from gan.batchnorm import join_batch_norm
+from gan.config import ClassifierConfig, NoiseConfig
+from gan.field import enlarged, reduced
 from gan.module import ConfounderGAN
-from gan.networks import Generator
-from gan.objectives import (
-    apply_noise,
-    augmented,
-    discriminator_loss,
-    generator_gan_loss,
-    norm_penalty,
-    psnr,
-    reading_loss,
-    views,
-)
+from gan.noise import SIDE, NoiseNetwork, luma
+from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, psnr, read_right
+from gan.transforms import transformed
+
+CPU = torch.device("cpu")
+# it is taught before the loop, which alone is measured here
+BRIEF = ClassifierConfig(pretrained="none", arch="linear", epochs=1)
+
+
+def untrained(options: NoiseConfig) -> NoiseNetwork:
+    """A network to start from: as with a trained one, all networks play from the first batch on."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return NoiseNetwork(options)
 
 
 def build(config: Config, data: ImageDataModule) -> ConfounderGAN:
     """The module of a run."""
     steps = config.trainer.max_epochs * -(-len(data.parts["train"]) // config.data.batch_size)
-    return ConfounderGAN(config.gan, data.classes, data.channels, data.size, steps, config.seed)
+    start = untrained(config.gan.noise)
+    return ConfounderGAN(config.gan, data.classes, data.channels, data.size, steps, config.seed, start)
 
 
 def with_lightning(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.Tensor]]:
@@ -61,84 +67,83 @@ def with_lightning(config: Config, data: ImageDataModule) -> tuple[float, dict[s
     return module.seconds, module.state_dict()
 
 
-class Making(nn.Module):
-    """A generator whose forward gives what a step needs."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Code, float B×K, and noise, float B×C×H×W."""
-        code = self.generator.code(images)
-        return code, self.generator.noise(code, images)
-
-
 def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.Tensor]]:
-    """The same in plain PyTorch, in a process group with plain DDP for each network: seconds and weights."""
+    """The same in plain PyTorch, in a process group with plain DDP for each network: seconds and weights.
+
+    Of ``pairing=random``; a discriminator, where there is one, plays from the first batch on.
+    """
     module, options = build(config, data), config.gan
-    generator, discriminator, surrogate = module.generator, module.discriminator, module.surrogate
+    pool, course, discriminator = module.surrogates, module.curriculum, module.discriminator
     optimizers, schedules = module.configure_optimizers()
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     rows = Rows(data.parts["train"])
     sampler = EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed, rank, world)
-    sees = options.surrogate.sees
     if world > 1:
-        join_batch_norm(surrogate)
+        join_batch_norm(pool.nets)
 
     def wrapped(network: nn.Module) -> nn.Module:
-        return DistributedDataParallel(network, broadcast_buffers=False) if world > 1 else network
+        if world == 1:
+            return network
+        # of gray pictures the noise has no colour, and what makes it gets no gradient
+        return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=data.channels == 1)
 
-    making, reader = wrapped(Making(generator)), wrapped(surrogate)
+    making, readers = wrapped(module.generator.noise_network), [wrapped(net) for net in pool.nets]
     judge = wrapped(discriminator) if discriminator is not None else None
+    clips = [network_options.clip for _, network_options in module.networks()]
 
-    def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor, clip: float) -> None:
-        optimizer.zero_grad()
-        loss.backward()
-        if clip:
-            clip_grad_norm_(optimizer.param_groups[0]["params"], clip)
-        optimizer.step()
+    def update(*turn: int) -> None:
+        for place in turn:
+            if clips[place]:
+                clip_grad_norm_(optimizers[place].param_groups[0]["params"], clips[place])
+            optimizers[place].step()
+            schedules[place].step()
 
     history: list[dict[str, float]] = []
+    module.generator.classifier.fit(data.parts["train"], data.parts["val"], config.seed, CPU, lambda _: None)
     started = time.perf_counter()
     for epoch in range(config.trainer.max_epochs):
         sampler.set_epoch(epoch)
         for step, index in enumerate(sampler):
             torch.manual_seed(step_seed(config.seed, epoch, step, rank))
-            batch = rows[index]
-            images, others, labels = to_float(batch.images), to_float(batch.others), batch.labels
-            code, noise = making(images)
-            key = (config.seed, epoch, step, rank)
-            fixed, metrics = noise.detach(), {}
+            batch, random = rows[index], draws(config.seed, epoch, step, rank)
+            images, metrics = to_float(batch.images), {}
+            place, fresh = pool.advance()
+            if fresh:
+                optimizers[1 + place].state.clear()
+            x = reduced(images, SIDE)
+            codes = torch.randint(0, pool.told, (len(x),), generator=random)
+            noise = module.epsilon * making(x, pool.codes[place][codes], course.boost(place))
             if judge is not None:
-                loss = discriminator_loss(options.gan_loss, judge(images), judge(apply_noise(images, fixed)))
-                update(optimizers[0], loss * batch.share, options.discriminator.clip)
+                clean, fake = luma(x), luma(apply_noise(x, noise.detach()))
+                loss = discriminator_loss(options.gan_loss, judge(clean), judge(fake))
+                optimizers[-1].zero_grad()
+                (loss * batch.share).backward()
+                update(len(optimizers) - 1)
                 metrics["loss_d"] = loss.detach()
-            seen = augmented(views(images, others, fixed, sees), options.augment, (*key, 0))
-            loss, _ = reading_loss(reader, seen, labels)
-            update(optimizers[-2], loss * batch.share, options.surrogate.clip)
-            metrics["loss_s"] = loss.detach()
-            for network in filter(None, (discriminator, surrogate)):
-                network.requires_grad_(False)
-            seen = augmented(views(images, others, noise, sees), options.augment, (*key, 1))
-            read, logits = reading_loss(surrogate, seen, labels)
-            loss = read + options.code_weight * F.cross_entropy(code, labels)
-            loss = loss + options.norm_weight * norm_penalty(noise, module.epsilon)
+            shown = apply_noise(course.pictures(x, place), noise)
+            logits = readers[place](transformed(shown, options.transforms, course.share(place), random))
+            loss = read = F.cross_entropy(logits, codes)
             if discriminator is not None:
-                fooled = generator_gan_loss(options.gan_loss, discriminator(apply_noise(images, noise)))
+                discriminator.requires_grad_(False)
+                fooled = generator_gan_loss(options.gan_loss, discriminator(luma(apply_noise(x, noise))))
                 loss = loss + options.gan_weight * fooled
-            update(optimizers[-1], loss * batch.share, options.generator.clip)
-            for network in filter(None, (discriminator, surrogate)):
-                network.requires_grad_(True)
-            for schedule in schedules:
-                schedule.step()
+                metrics["loss_g_gan"] = fooled.detach()
+            for optimizer in (optimizers[0], optimizers[1 + place]):
+                optimizer.zero_grad()
+            (loss * batch.share).backward()
+            update(0, 1 + place)
+            if discriminator is not None:
+                discriminator.requires_grad_(True)
             with torch.no_grad():
-                metrics |= {"loss_g": loss, "surrogate_accuracy": (logits[0].argmax(1) == labels).float().mean()}
-                surrogate.eval()
-                metrics["noise_only"] = (surrogate(0.5 + fixed).argmax(1) == labels).float().mean()
-                surrogate.train()
-                metrics |= {"psnr": psnr(images, apply_noise(images, fixed)), "noise_max": fixed.abs().max()}
-                history.append({k: v.item() for k, v in metrics.items()})
+                fixed = enlarged(noise.detach(), data.size)
+                metrics |= {"loss_g": loss, "loss_s": read, "read": read_right(logits, codes).mean()}
+                metrics |= {"noise_mean": fixed.abs().mean(), "psnr": psnr(images, apply_noise(images, fixed))}
+                means, largest = torch.stack(list(metrics.values())) * batch.share, fixed.abs().max()
+                if world > 1:
+                    dist.all_reduce(means)
+                    dist.all_reduce(largest, dist.ReduceOp.MAX)
+                history.append(dict(zip(metrics, (means / world).tolist(), strict=True)) | {"max": largest.item()})
+            course.learn(place, history[-1]["read"], pool.mature(place))
     return time.perf_counter() - started, module.state_dict()
 
 
@@ -149,8 +154,7 @@ def main(arguments: list[str]) -> int:
     config, _ = compose([])
     config = replace(
         config,
-        # a second reader is taught before the loop, which alone is measured here
-        gan=replace(config.gan, generator=replace(config.gan.generator, second_reader="none")),
+        gan=replace(config.gan, classifier=BRIEF),
         trainer=replace(config.trainer, max_epochs=epochs, accelerator="cpu"),
         victim=replace(config.victim, check_every=0),
     )

@@ -28,14 +28,14 @@ from PIL import Image
 
 from datamodules.tree import Tree
 from experiments.folder import environment, versions, write_json
-from gan.config import GeneratorConfig
+from gan.config import ClassifierConfig, NoiseConfig
 from gan.networks import build_generator
 from gan.protection import GENERATOR, Card, save_generator
 from photos.description.metadata import Output
 from photos.evidence import evidence_of
 from photos.folder import Summary
 from photos.manifest import MANIFEST
-from photos.noise import add_noise, read_codes, steps_of
+from photos.noise import add_noise, noise_of, read_codes
 from photos.photo import Photo
 from photos.protector import Protector
 from photos.read import read_photo
@@ -65,10 +65,11 @@ def photos(folder: Path, count: int, root: Path) -> str:
 
 def untrained(folder: Path) -> Path:
     """File of a generator of the default form for colour and ten classes."""
-    path, options = folder / GENERATOR, GeneratorConfig()
-    net = build_generator(options, 3, 10, 8 / 255, TRAINED)
+    path, classifier, noise = folder / GENERATOR, ClassifierConfig(), NoiseConfig()
+    net = build_generator(classifier, noise, 3, 10, 8 / 255, TRAINED)
+    options = {"classifier": asdict(classifier), "noise": asdict(noise)}
     classes = [str(k) for k in range(10)]
-    save_generator(path, net, Card(3, 8.0, asdict(options), "none", "", classes, 0, list(TRAINED), 0, 0, versions()))
+    save_generator(path, net, Card(3, 8.0, options, "none", "", classes, 0, list(TRAINED), 0, 0, versions()))
     return path
 
 
@@ -105,8 +106,8 @@ def stages(protector: Protector, source: Path, passing: Path, output: Output, ba
         codes = timed("read the class", read_codes, net, photos, channels, protector.size, batch)
         for photo, code in zip(photos, codes.split(1), strict=True):
             buffer = io.BytesIO()
-            steps = timed("add noise", steps_of, net, code, photo, channels, epsilon)
-            timed("add noise", add_noise, photo, steps)
+            noise = timed("add noise", noise_of, net, code, photo, channels, epsilon)
+            timed("add noise", add_noise, photo, noise)
             timed("encode", save_photo, photo, buffer, output)
             timed("encode", passing.write_bytes, buffer.getvalue())
             timed("decode again", stored_as, photo, passing)

@@ -8,6 +8,9 @@ The two "machines" are two torchrun of one process each that meet over loopback.
 bare loop of ``experiments.benchmarks.loop`` with torch's DDP around each network, on the same joined batches. Those of
 the processor, summed over the processes, stand beside those of the clock: on a busy machine only they compare.
 ``protect`` is called on a folder of few photos and on one of many; their difference is free of what starting costs.
+
+In a run each process draws codes, crops and transforms of its own, so that runs of other numbers of processes differ.
+To see whether the rest is the same, codes are those of the labels here, and pictures are left as they are.
 """
 
 import csv
@@ -26,19 +29,28 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 
 from datamodules.base import ImageDataModule
-from experiments.benchmarks.loop import bare, with_lightning
-from experiments.benchmarks.protect import photos, untrained
+from experiments.benchmarks.loop import BRIEF, bare, untrained, with_lightning
+from experiments.benchmarks.protect import photos
+from experiments.benchmarks.protect import untrained as untrained_generator
+from experiments.cli import main as confoundergan
 from experiments.config import Config, compose, leaves
 from experiments.data import make_data
 from experiments.folder import environment, write_json
 from experiments.launch import quieten
+from gan import module as module_file
+from gan.config import NoiseConfig
+from gan.field import reduced
 from gan.module import ConfounderGAN
-from gan.objectives import apply_noise, discriminator_loss, reading_loss, views
+from gan.noise import SIDE, luma
+from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss
+from gan.protection import save_noise
 
-# nothing that each process draws for itself, so that all numbers of processes compute the same
-SAME = ["data=digits", "trainer.accelerator=cpu", "gan.generator.second_reader=none", "gan.generator.dropout=0"]
+SAME = ["data=digits", "trainer.accelerator=cpu", "gan.start=none"]
+SAME += [f"gan.classifier.{key}={getattr(BRIEF, key)}" for key in ("pretrained", "arch", "epochs")]
+CALM = "calm"  # the first argument of a start in which no process draws anything for itself
 SHORT = ["data.limit=400", "trainer.max_epochs=2", "trainer.log_every=1", "victim.epochs=2", "victim.check_every=0"]
 STARTS = {"1 process": (1, 1), "2 processes": (2, 1), "4 processes": (4, 1), "2 machines of 1": (1, 2)}
 PHOTOS = (200, 1400)  # of the folders that are protected
@@ -94,10 +106,14 @@ def losses(folder: Path) -> Iterator[float]:
 def same(root: Path) -> dict[str, Any]:
     """Each start's run beside that of one process: the largest differences of losses and of results."""
     found: dict[str, Any] = {}
+    noise = root / "noise.safetensors"
+    # with a network to start from all networks play from the first batch on
+    save_noise(noise, untrained(NoiseConfig()), {})
     for name, (devices, machines) in STARTS.items():
         folder = root / name.replace(" ", "-")
         where = [f"run_dir={folder}", f"trainer.devices={devices}", f"trainer.num_nodes={machines}"]
-        arguments = ["experiments", "train", *SAME, *SHORT, *where]
+        calm = ["experiments.benchmarks.scaling", CALM, "train", *SAME, "gan.pairing=own"]
+        arguments = [*calm, f"gan.start={noise}", *SHORT, *where]
         alone = devices * machines == 1
         run_all([[sys.executable, "-m", *arguments]] if alone else torchrun(devices, machines, *arguments))
         results = dict(leaves(json.loads((folder / "results.json").read_text())["mean"]))
@@ -176,7 +192,7 @@ def sharing(root: Path, rounds: int) -> dict[str, Any]:
     origin = ""
     for count in PHOTOS:
         origin = photos(root / f"photos-{count}", count, Path("../shared/data/imagenette_224_2500.zip"))
-    generator = untrained(root)
+    generator = untrained_generator(root)
     seconds: dict[str, list[float]] = {"1": [], "2": []}
     for round_ in range(rounds):
         for devices, kept in seconds.items():
@@ -200,32 +216,35 @@ def peak() -> float:
 
 
 def memory(side: int) -> dict[str, Any]:
-    """What a step of the default form adds to a process, in MiB, for IMAGES colour images of 10 classes."""
-    config, _ = compose(["gan.generator.encoder=efficientnet_lite0", "gan.generator.second_reader=none"])
-    options, module = config.gan, ConfounderGAN(config.gan, 10, 3, (side, side), 10, 0)
-    images, labels = torch.rand(IMAGES, 3, side, side), torch.arange(IMAGES) % 10
-    features = torch.randn(IMAGES, module.generator.encoder.width)  # of the frozen encoder, computed before the game
-    peak()
-    before = peak()
-    noise = module.generator.noise(module.generator.named(features), images)
+    """What a step of the default form adds to a process, in MiB, for IMAGES colour images of 10 classes.
+
+    Of the surrogate that takes the most: the first one.
+    """
+    config = compose(["gan.start=none"])[0].gan
+    config = replace(config, classifier=BRIEF)  # reads no picture within a step
+    module = ConfounderGAN(config, 10, 3, (side, side), 10, 0)
+    images, codes, pool = torch.rand(IMAGES, 3, side, side), torch.arange(IMAGES) % 10, module.surrogates
     discriminator = module.discriminator
     assert discriminator is not None
-    for given in (noise.detach(), noise):
-        seen = views(images, images.roll(1, 0), given, options.surrogate.sees)
-        loss, _ = reading_loss(module.surrogate, seen, labels)
-        loss = loss + discriminator_loss(
-            options.gan_loss, discriminator(images), discriminator(apply_noise(images, given))
-        )
-        loss.backward()
-    sizes = {
-        name: sum(value.numel() for value in network.parameters() if value.requires_grad)
-        for name, (network, _) in zip(("discriminator", "surrogate", "generator"), module.networks(), strict=True)
-    }
+    peak()
+    before = peak()
+    x = reduced(images, SIDE)
+    noise = module.generator.field_of(x, pool.codes[0][codes])
+    judged = [discriminator(luma(given)) for given in (x, apply_noise(x, noise.detach()))]
+    discriminator_loss(config.gan_loss, *judged).backward()
+    shown = apply_noise(x, noise)
+    fooled = generator_gan_loss(config.gan_loss, discriminator(luma(shown)))
+    (F.cross_entropy(pool.nets[0](shown), codes) + config.gan_weight * fooled).backward()
+    networks = {"noise": module.generator.noise_network, "surrogates": pool, "discriminator": discriminator}
+    sizes = {name: sum(value.numel() for value in network.parameters()) for name, network in networks.items()}
     return {"mib": peak() - before, "parameters": sizes}
 
 
 def main(arguments: list[str]) -> int:
     """Measures, prints and writes the result; 1 if two machines do not compute what two processes do."""
+    if arguments[:1] == [CALM]:
+        module_file.transformed = lambda images, *_: images
+        return confoundergan(arguments[1:])
     given = dict(argument.partition("=")[::2] for argument in arguments)
     epochs, rounds = int(given.get("epochs", 2)), int(given.get("rounds", 3))
     if given.get("measure") == "memory":

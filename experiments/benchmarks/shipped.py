@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarks.shipped photos=../shared/data/imagenette_224_2500.zip
 
-Writes photos/shipped/results.json, which ``protect`` reads before anything else. The test part is used once a seed.
+Writes gan/shipped/results.json, which ``protect`` reads before anything else. The test part is used once a seed.
 """
 
 import shutil
@@ -25,6 +25,7 @@ from victims.config import RECIPES
 from victims.train import train_victim
 
 FORM = Form(64, "crop", 3)
+FATES = ("none", "jpeg:75")  # of the photos after they were shrunk
 
 
 def images_in(folder: Path, suffix: str, classes: list[str]) -> ImageSet:
@@ -60,18 +61,21 @@ def measure(archive: Path, seeds: int, limit: int) -> dict[str, Any]:
         shutil.rmtree(root)
         root.mkdir()
     recipe = replace(RECIPES["quick"], epochs=15, augment="crop+flip")
-    found: dict[str, list[float]] = {key: [] for key in parts}
+    cells = [(fate, key) for fate in FATES for key in parts]
+    scores: dict[tuple[str, str], list[float]] = {cell: [] for cell in cells}
     with progress_bar() as bar:
-        task = bar.add_task("victims", total=seeds * len(parts))
+        task = bar.add_task("victims", total=seeds * len(cells))
         for seed in range(seeds):
-            for key, images in parts.items():
-                report = train_victim(images, test, len(classes), recipe, seed)
-                found[key].append(report.curve[-1]["accuracy"])
+            for fate, key in cells:
+                report = train_victim(parts[key], test, len(classes), replace(recipe, defence=fate), seed)
+                scores[fate, key].append(report.curve[-1]["accuracy"])
                 bar.advance(task)
+    found = {key: scores["none", key] for key in parts}
     return {
         "what": f"{len(parts['fast'])} photos of {archive.stem}, protected at their own size, then shrunk to 64 pixels",
         "chance": 1 / len(classes),
         "mean": {key: {"accuracy": {"last": sum(values) / len(values)}} for key, values in found.items()},
+        "after": {fate: {key: scores[fate, key] for key in parts} for fate in FATES},
         "seeds": [{key: values[seed] for key, values in found.items()} for seed in range(seeds)],
         "seconds": time.perf_counter() - began,
         "environment": environment(),
