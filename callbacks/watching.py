@@ -25,7 +25,7 @@ from victims.train import train_victim
 
 
 class Watch(pl.Callback):
-    """Every so many epochs: a picture grid, and victims (clean, standard, fast) on a small budget.
+    """Every so many epochs, and after the last: a picture grid, and victims (clean, standard, fast) on a small budget.
 
     The victims are measured on the clean validation part, so nothing that one decides by them has seen the test part.
     They train from files, as always; the files are deleted afterwards. The weights of the run are the same with and
@@ -52,7 +52,7 @@ class Watch(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ConfounderGAN)
         epoch = trainer.current_epoch + 1
-        if epoch % self.every:
+        if epoch % self.every and epoch != trainer.max_epochs:
             return
         training = pl_module.generator.training
         trained = TrainedGenerator(pl_module.generator, pl_module.config.epsilon)

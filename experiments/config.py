@@ -37,7 +37,7 @@ class ConfigError(Exception):
 class TrainerConfig:
     """What Lightning's Trainer gets."""
 
-    max_epochs: int = option(30, "epochs of the generator", ge=1)
+    max_epochs: int = option(0, "epochs of the game; 0: as many as make gan.refine batches", ge=0)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("auto", "kind of device")
     devices: int = option(1, "devices (processes) on this machine; 0: all there are", ge=0)
     num_nodes: int = option(1, "machines", ge=1)

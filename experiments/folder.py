@@ -134,7 +134,8 @@ def environment() -> dict[str, Any]:
 def code() -> str:
     """Fingerprint of the sources that decide what a training computes; other modules may change between two starts."""
     here = Path(__file__).parent
-    paths = [path for name in TRAINING for path in sorted((here.parent / name).glob("*.py"))]
+    sources = ("*.py", "*.safetensors")  # the noise network that comes with the package is one
+    paths = [path for name in TRAINING for kind in sources for path in sorted((here.parent / name).rglob(kind))]
     digest = hashlib.sha256()
     for path in [*paths, here / "methods.py"]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

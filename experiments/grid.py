@@ -61,9 +61,10 @@ from experiments.data import make_data
 from experiments.evaluate import named_right, settings_of, stored_set
 from experiments.folder import RunError, environment, say, write_json
 from experiments.launch import quieten
-from experiments.methods import cost_of, lend, linf_bound, protect_seed
+from experiments.methods import cost_of, epochs_of, lend, linf_bound, protect_seed
 from experiments.published import read_published
 from experiments.train import check_classifiers, check_precision
+from gan.protection import start_file
 from victims.config import Recipe
 from victims.defences import operations, passes
 from victims.mixture import as_text, mixed, protected_mask, remainder
@@ -330,7 +331,8 @@ def _protection_of(config: Config, place: dict[str, Any], on: str, lender: Cell 
     data, seed = _data(config), place["seed"]
     content: dict[str, Any] = {"data": data.fingerprints, "seed": seed}
     content |= {"generator": lender.key} if lender else {"config": _deciding(config)}
-    cost = 2.0 * len(data.parts["train"]) * config.trainer.max_epochs * data.size[0] * data.size[1]
+    images = len(data.parts["train"])
+    cost = 2.0 * images * max(1, epochs_of(config, images)) * data.size[0] * data.size[1]
     return Cell(_key("protection", content), place, config, on, "", cost, lender=lender)
 
 
@@ -377,6 +379,8 @@ def _deciding(config: Config) -> dict[str, Any]:
     """What decides a protection: not the victims, nor where and how things are written."""
     tree = asdict(config)
     kept = {"gan": tree["gan"], "epochs": config.trainer.max_epochs, "batch": config.data.batch_size}
+    if config.gan.start != "none":  # another file is another start
+        kept["start"] = _digest(str(start_file(config.gan.start)))
     if config.method != OURS:
         kept = {config.method: tree["baselines"][config.method], "epsilon": config.gan.epsilon}
     return {"method": config.method, "precision": config.trainer.precision} | kept

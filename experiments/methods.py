@@ -172,10 +172,10 @@ def cost_of(folder: Path) -> dict[str, float] | None:
 
 def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
     batches = -(-len(data.parts["train"]) // config.data.batch_size)
-    epochs = config.trainer.max_epochs if config.gan.refine else 0
+    epochs = epochs_of(config, len(data.parts["train"]))
     start = start_network(config.gan.start, config.gan.noise)
     module = ConfounderGAN(config.gan, data.classes, data.channels, data.size, epochs * batches, seed, start)
-    trainer = make_trainer(config, data, folder, seed)
+    trainer = make_trainer(config, data, folder, seed, epochs)
     checkpoint = folder / "checkpoints" / LAST
     if checkpoint.exists():
         check_checkpoint(checkpoint, data)
@@ -210,7 +210,14 @@ def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: in
     return Made(seconds, trainer.strategy.root_device, trainer.loggers)
 
 
-def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int) -> pl.Trainer:
+def epochs_of(config: Config, images: int) -> int:
+    """Epochs of the game on so many training images."""
+    if not config.gan.refine:
+        return 0
+    return config.trainer.max_epochs or -(-config.gan.refine // -(-images // config.data.batch_size))
+
+
+def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int, epochs: int) -> pl.Trainer:
     """Lightning's Trainer with our callbacks and loggers."""
     options = config.trainer
     several = options.devices != 1 or options.num_nodes > 1 or "ddp" in options.strategy
@@ -242,7 +249,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int)
         strategy=MeetingDDP(options.join_minutes) if several else "auto",
         plugins=plugins,
         precision=PRECISIONS[options.precision],
-        max_epochs=options.max_epochs if config.gan.refine else 0,
+        max_epochs=epochs,
         limit_train_batches=2 if config.fast_dev_run else None,
         callbacks=callbacks,
         logger=make_loggers(config, folder, seed),

@@ -357,9 +357,8 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
         "results/grids/survival": lambda: grid_table("survival"),
+        "results/grids/unseen": lambda: grid_table("unseen"),
         "results/grids/settings": lambda: grid_table("settings"),
-        "results/grids/rivals": lambda: grid_table("rivals"),
-        "results/grids/architectures": lambda: grid_table("architectures"),
         "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
         "datamodules": data_sets,
     },

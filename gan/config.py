@@ -144,7 +144,7 @@ class GanConfig:
 
     epsilon: float = option(8.0, "largest change of a pixel, in grey levels of 255 (8 means 8/255)", ge=1, le=64)
     start: str = option("shipped", "noise network to start from: shipped, none, or a run's folder or generator file")
-    refine: bool = option(True, "train the noise network further on these images; 0: use it as it is")
+    refine: int = option(800, "batches of the game on these images; 0: the noise network is used as it is", ge=0)
     pairing: Literal["random", "swap", "own"] = option(
         "random",
         "whose code a picture gets in the game: a random one (an intervention on the noise); a random one, with the "

@@ -199,6 +199,12 @@ def shipped_network() -> tuple[NoiseNetwork, dict[str, Any], str]:
     return network, fields, sha256
 
 
+def start_file(start: str) -> Path:
+    """The file that ``gan.start`` means: ``shipped``, a generator's file, or a run's folder."""
+    path = SHIPPED if start == "shipped" else Path(start)
+    return path if path.suffix == ".safetensors" else path / GENERATOR
+
+
 def start_network(start: str, options: NoiseConfig) -> NoiseNetwork | None:
     """The noise network that a run starts from.
 
@@ -214,8 +220,7 @@ def start_network(start: str, options: NoiseConfig) -> NoiseNetwork | None:
     """
     if start == "none":
         return None
-    path = SHIPPED if start == "shipped" else Path(start)
-    path = path if path.suffix == ".safetensors" else path / GENERATOR
+    path = start_file(start)
     data, fields, _ = read_card(path)
     try:
         if fields["format"] != FORMAT:

@@ -131,8 +131,8 @@ class Curriculum(nn.Module):
     def __init__(self, options: CurriculumConfig, places: int, level: float = 0.0) -> None:
         super().__init__()
         self.options = options
-        self.register_buffer("levels", torch.full((places,), level, dtype=torch.float64))
-        self.register_buffer("reads", torch.full((places,), (options.high + options.low) / 2, dtype=torch.float64))
+        self.register_buffer("levels", torch.full((places,), level, dtype=torch.float32))
+        self.register_buffer("reads", torch.full((places,), (options.high + options.low) / 2, dtype=torch.float32))
 
     @property
     def level(self) -> float:

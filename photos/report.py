@@ -44,8 +44,9 @@ FIGURES = (
     "is so much brighter (+) or darker (−) in it; below 1 nobody sees it.",
 )
 LIMITS = (
-    "The protection lives in the finest details of the files as they are here. Saving them as JPEG again, resizing, "
-    "blurring or taking a picture of the screen removes much of it, and so do sites that re-encode what is uploaded.",
+    "The noise is made to be there after the copies were shrunk, cropped and saved again as JPEG. That is not the same "
+    "as being unremovable: strong filters take part of it, and a program that was trained on the same generator more.",
+    "It is made of soft bands and tints. On smooth areas, as sky and skin, they can be seen by who looks for them.",
     "It acts on classifiers that are trained from scratch on many of these photos. A single photo is not protected "
     "from being looked at, copied or recognised, and models that were trained elsewhere recognise it all the same.",
     "Photos of kinds that the generator was not trained on get noise too, but there is no evidence that it helps.",

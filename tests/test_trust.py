@@ -15,7 +15,7 @@ from PIL import Image
 from datamodules.config import DataError
 from experiments.cli import main
 from photos import folder as photo_folder
-from photos.evidence import HEADLINES, evidence_of
+from photos.evidence import HEADLINES, evidence_of, read_evidence
 from photos.kinds import HEAD, is_litter, kind_of
 from photos.manifest import MANIFEST, PARTIAL, PREVIOUS, read_header
 from photos.protector import SHIPPED, Protector
@@ -484,8 +484,10 @@ def test_a_newcomers_first_call_works(tmp_path: Path, monkeypatch: pytest.Monkey
     Image.fromarray(RNG.integers(0, 256, (480, 640, 3)).astype(np.uint8)).save(write_parent(tmp_path / "in" / "a.jpg"))
     code, shown, _ = run("protect", "in", "out")
     assert code == 0
-    assert shown.startswith("This generator's own test shows no protection")
-    assert "(the one that ships), trained on digits" in shown
+    evidence = read_evidence(SHIPPED)
+    assert evidence.verdict != "untested"
+    assert shown.startswith(evidence.sentence.partition(" (")[0]) or evidence.verdict == "protects"
+    assert "(the one that ships), trained on procedural pictures" in shown
     assert len(lines(tmp_path / "out")) == 1
     assert SHIPPED.stat().st_size < 8_000_000
 

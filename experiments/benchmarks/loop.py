@@ -61,7 +61,7 @@ def with_lightning(config: Config, data: ImageDataModule) -> tuple[float, dict[s
     """Seconds of the fit without its start-up, and the weights."""
     module = build(config, data)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(config, data, Path(folder), config.seed)
+        trainer = make_trainer(config, data, Path(folder), config.seed, config.trainer.max_epochs)
         trainer.progress_bar_callback.disable()  # type: ignore[union-attr]
         trainer.fit(module, data)
     return module.seconds, module.state_dict()
