@@ -60,7 +60,8 @@ def shipped() -> str:
     """What the card of the noise network that comes with the package says."""
     card = json.loads(SHIPPED.with_suffix(".json").read_text())
     return (
-        f"`{card['command']}`: {card['steps']:,} steps, seed {card['seed']}, {card['pictures']}, "
+        f"{'; then '.join([card['command'], *card['then']])}: {card['steps']:,} steps in all, "
+        f"seed {card['seed']}, {card['pictures']}, "
         f"{card['classes']} classes; "
         f"{card['seconds'] / 60:.0f} minutes; at the end level {card['level']:.2f}, read {card['read']:.2f}; "
         f"{SHIPPED.stat().st_size / 2**20:.1f} MiB; PyTorch {card['versions']['torch']}."
@@ -356,8 +357,6 @@ def killed_grid(result: dict[str, Any]) -> str:
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
-        "results/grids/survival": lambda: grid_table("survival"),
-        "results/grids/unseen": lambda: grid_table("unseen"),
         "results/grids/settings": lambda: grid_table("settings"),
         "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
         "datamodules": data_sets,
@@ -389,7 +388,6 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/PROTECT.md": {"results/protect_cpu.json": lambda: protecting(load("protect_cpu"))},
     "docs/METHOD.md": {
         "gan/shipped/noise.json": shipped,
-        "results/grids/ablation": lambda: grid_table("ablation"),
     },
 }
 

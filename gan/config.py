@@ -85,7 +85,7 @@ class SurrogatesConfig(NetworkConfig):
     lr: float = option(0.01, "peak learning rate", gt=0)
     schedule: Literal["constant", "cosine"] = option("constant", "learning rate over all batches of the run")
     kinds: str = option(
-        "narrow@32+narrow@16+narrow_vgg@16+narrow@32:gray+narrow_vgg@16:gray",
+        "narrow@32+narrow@16+narrow@16:gray",
         "architectures, each with the pixels a side that it sees, and :gray if it sees luma alone; joined by +",
     )
     life: int = option(400, "steps of its own after which a surrogate starts anew; 0: never", ge=0)
@@ -167,5 +167,5 @@ class GanConfig:
         if self.classifier.pretrained == "none" and self.classifier.arch == "none":
             found.append("gan.classifier: pretrained and arch are both none; something must read the class")
         if not self.refine and self.start == "none":
-            found.append("gan.refine: is off while gan.start=none; an untrained network's noise protects nothing")
+            found.append("gan.refine: is 0 while gan.start=none; an untrained network's noise protects nothing")
         return found

@@ -79,8 +79,8 @@ class ConfounderGAN(pl.LightningModule):
         if start is not None:
             self.generator.noise_network.load_state_dict(start.state_dict())
         self.surrogates = SurrogatePool(config.surrogates, channels, self.generator.vectors, seed)
-        # a trained network is read from the start
-        self.curriculum = Curriculum(c, len(self.surrogates.nets), level=0.0 if start is None else 2.0)
+        # a trained network is read on pictures as they are from the start
+        self.curriculum = Curriculum(c, len(self.surrogates.nets), level=0.0 if start is None else 1.0)
         self.to(memory_format=torch.channels_last)  # faster convolutions on CPU and GPU
 
     def networks(self) -> list[tuple[nn.Module, NetworkConfig]]:

@@ -85,13 +85,13 @@ def test_a_fault_is_one_line_naming_the_key_and_the_remedy(argument: str, expect
 
 
 def test_contradictions_of_the_method() -> None:
-    assert faults("gan.refine=false", "gan.start=none") == [
-        "gan.refine: is off while gan.start=none; an untrained network's noise protects nothing"
+    assert faults("gan.refine=0", "gan.start=none") == [
+        "gan.refine: is 0 while gan.start=none; an untrained network's noise protects nothing"
     ]
     assert faults("gan.classifier.pretrained=none", "gan.classifier.arch=none") == [
         "gan.classifier: pretrained and arch are both none; something must read the class"
     ]
-    assert compose(["gan.refine=false"])[0].gan.refine is False
+    assert faults("gan.refine=false")
 
 
 def test_contradictions_between_run_folders() -> None:
