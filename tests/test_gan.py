@@ -311,7 +311,7 @@ def test_the_curriculum_follows_what_is_read() -> None:
     for _ in range(90):
         course.learn(0, 1.0, True)
         levels.append(course.levels[0].item())
-    assert {round(b - a, 9) for a, b in pairwise(levels)} == {0, 0.04}
+    assert {round(b - a, 4) for a, b in pairwise(levels)} == {0, 0.04}
     assert levels[-1] == 2
     assert course.reads.tolist() == pytest.approx([1 - 0.6 * AVERAGE**90, 0.4]), "each place for itself"
     assert course.levels.tolist() == [2, 0]
@@ -810,12 +810,12 @@ def test_initialisation_is_decided_by_the_seed_and_leaves_global_randomness_alon
     assert torch.equal(first.generator.vectors, other.generator.vectors), "everybody's codes"
 
 
-def test_a_game_that_starts_trained_has_those_weights_and_the_full_level() -> None:
+def test_a_game_that_starts_trained_has_those_weights_and_pictures_as_they_are() -> None:
     donor = ConfounderGAN(tiny(), 3, 1, (16, 16), 10, seed=5).generator.noise_network
     gan = ConfounderGAN(tiny(), 7, 3, (20, 20), 10, seed=0, start=donor)
     own = gan.generator.noise_network.state_dict()
     assert all(torch.equal(value, own[name]) for name, value in donor.state_dict().items())
-    assert gan.curriculum.level == 2
+    assert gan.curriculum.level == 1
     assert ConfounderGAN(tiny(), 3, 1, (16, 16), 10, seed=0).curriculum.level == 0
 
 
