@@ -356,7 +356,7 @@ def killed_grid(result: dict[str, Any]) -> str:
 
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
-        "results/digits_3seeds_cpu.json": lambda: markdown(load("digits_3seeds_cpu")),
+        "results/digits_cpu.json": lambda: markdown(load("digits_cpu")),
         "results/grids/settings": lambda: grid_table("settings"),
         "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
         "datamodules": data_sets,
