@@ -59,12 +59,12 @@ def worn(images: Tensor, noise: Tensor) -> Tensor:
     return total + (total.clamp(0, 1) - total).detach()
 
 
-def check_size(name: str, train: ImageSet) -> None:
-    """Raises DataError unless the images are large enough for a NoiseGenerator."""
+def check_size(name: str, train: ImageSet, smallest: int = SMALLEST) -> None:
+    """Raises DataError unless the images are large enough; the default is what a NoiseGenerator takes."""
     _, height, width = train.shape
-    if min(height, width) < SMALLEST:
+    if min(height, width) < smallest:
         raise DataError(
-            f"{name}: expected images of at least {SMALLEST}×{SMALLEST}, found {height}×{width}; enlarge them"
+            f"{name}: expected images of at least {smallest}×{smallest}, found {height}×{width}; enlarge them"
         )
 
 
@@ -75,21 +75,23 @@ class ProtectsByGenerator:
         epsilon: L∞ bound in grey levels.
 
     Attributes:
-        generator: the network, in evaluation mode, set by ``fit``.
+        generator: images, float B×C×H×W in [0, 1], to noise; in evaluation mode, set by ``fit``.
+        smallest: pixels a side that it takes at least.
     """
 
     name: str
     norm: Norm = "linf"
     label_free = True
+    smallest = SMALLEST
 
     def __init__(self, epsilon: float) -> None:
         self.epsilon, self.passes = epsilon, Passes()
-        self.generator: NoiseGenerator | None = None
+        self.generator: nn.Module | None = None
         self.channels = 0
 
     @torch.no_grad()
     def protect(self, images: ImageSet) -> Tensor:
-        """Protected images, uint8 N×C×H×W, of any size from 4×4.
+        """Protected images, uint8 N×C×H×W, of any size from the smallest.
 
         Raises:
             DataError: images with other channels than it was fitted on, or too small ones.
@@ -102,7 +104,7 @@ class ProtectsByGenerator:
                 f"{self.name}: expected images of {self.channels} channels, as it was fitted on, found "
                 f"{images.shape[0]}; fit on such images"
             )
-        check_size(self.name, images)
+        check_size(self.name, images, self.smallest)
         device = next(self.generator.parameters()).device
         protected = []
         for rows in torch.arange(len(images)).split(CHUNK):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from victims.train import train_victim
 SEED = 104729  # added to the run's, so that no victim of the evaluation starts from this network's weights
 HEAD_BATCH = 64
 CHUNK = 64  # images that are read at a time
-TEMPERATURES = tuple(0.05 * 1.25**i for i in range(22))  # 0.05 to 5.4
+TEMPERATURES = [2 ** (power / 4) for power in range(-17, 13)]  # 0.05 to 8
 
 Progress = Callable[[float], None]
 
@@ -33,6 +34,43 @@ def class_shares(logits: Tensor, temperature: Tensor | float, mixing: str) -> Te
     """
     shares = (logits.float() / temperature).softmax(1)
     return shares if mixing == "linear" else shares.clamp_min(1e-12).sqrt()
+
+
+class HeadOptions(Protocol):
+    """What decides how a head is trained: ``ClassifierConfig`` and its like."""
+
+    lr: float
+    weight_decay: float
+    head_epochs: int
+
+
+def fit_head(head: nn.Module, features: Tensor, labels: Tensor, options: HeadOptions, advance: Progress) -> None:
+    """Trains a head on features, by AdamW; global torch random state decides order and dropout.
+
+    Args:
+        head: float B×D to logits, float B×K; left in training mode.
+        features: float N×D, of about mean 0 and deviation 1.
+        labels: int64 N on the same device.
+        options: rate, weight decay and epochs.
+        advance: called after every epoch with its share of all.
+    """
+    optimizer = torch.optim.AdamW(head.parameters(), options.lr, weight_decay=options.weight_decay)
+    head.train()
+    with torch.enable_grad():
+        for _ in range(options.head_epochs):
+            for rows in torch.randperm(len(labels)).to(labels.device).split(HEAD_BATCH):
+                loss = F.cross_entropy(head(features[rows]), labels[rows])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+            advance(1 / options.head_epochs)
+
+
+def likeliest_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The one of TEMPERATURES by which logits, float N×K, make the labels, int64 N, the likeliest."""
+    labels = labels.to(logits.device)
+    losses = torch.stack([F.cross_entropy(logits.float() / value, labels) for value in TEMPERATURES])
+    return TEMPERATURES[int(losses.argmin())]
 
 
 class ScratchClassifier(nn.Module):
@@ -180,21 +218,12 @@ class AuxiliaryClassifier(nn.Module):
             self.centre.copy_(features.mean(0))
             self.spread.copy_(features.std(0) + 1e-3)
             scaled = (features - self.centre) / self.spread
-        labels = train.labels.to(device)
         head = self.head.requires_grad_(True)
-        optimizer = torch.optim.AdamW(head.parameters(), options.lr, weight_decay=options.weight_decay)
-        with own_randomness(seed, device), torch.enable_grad():
-            head.train()
+        with own_randomness(seed, device):
             for layer in head:
                 if isinstance(layer, nn.Linear):
                     layer.reset_parameters()
-            for _ in range(options.head_epochs):
-                for rows in torch.randperm(len(labels)).to(device).split(HEAD_BATCH):
-                    loss = F.cross_entropy(head(scaled[rows]), labels[rows])
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    optimizer.step()
-                advance(0.2 / options.head_epochs)
+            fit_head(head, scaled, train.labels.to(device), options, lambda share: advance(0.2 * share))
         head.eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -208,6 +237,4 @@ class AuxiliaryClassifier(nn.Module):
             return
         pieces = torch.arange(len(val)).split(CHUNK)
         logits = torch.cat([self(to_float(val.pixels(rows).to(device))) for rows in pieces]).float()
-        labels = val.labels.to(logits.device)
-        losses = torch.stack([F.cross_entropy(logits / value, labels) for value in TEMPERATURES])
-        self.temperature.fill_(TEMPERATURES[int(losses.argmin())])
+        self.temperature.fill_(likeliest_temperature(logits, val.labels))

@@ -1,7 +1,7 @@
 """The noise of one picture at any size: a coarse field of colours on the picture's own coordinates, enlarged to it.
 
 What is learned is defined on the picture, not on its pixels: it is read after the picture was resized, and adding it to
-a photo of any size needs no overlapping pieces and no blending (ours; DESIGN follows from what survives resizing).
+a photo of any size needs no overlapping pieces and no blending (ours).
 """
 
 from typing import Protocol
@@ -98,4 +98,4 @@ def reduced(images: Tensor, side: int) -> Tensor:
     """Whole images, float B×C×H×W in [0, 1], squeezed or enlarged to B×C×side×side."""
     if images.shape[-2:] == (side, side):
         return images
-    return torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)

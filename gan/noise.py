@@ -109,11 +109,9 @@ class NoiseNetwork(nn.Module):
         d = F.silu(self.norms[2](self.up_quarter(torch.cat([c, maps["coarse"]], 1))))
         u = F.silu(self.norms[3](self.up_half(torch.cat([_double(d), b, maps["middle"]], 1))))
         light = unit((self.luma(u) + maps["luma"]).float())
-        share = 1.0
         total = light
         if channels == 3:
-            tint = (self.colour(d) + maps["colour"]).float()
-            share = self.options.luma
+            tint, share = (self.colour(d) + maps["colour"]).float(), self.options.luma
             total = share**0.5 * light + (1 - share) ** 0.5 * _double(unit(tint - luma(tint)))
         field = _double(torch.tanh(boost * self.options.gain * total))
         return field if self.options.gate == 1 else field * texture_gate(small.float(), self.options.gate)

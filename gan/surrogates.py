@@ -5,10 +5,10 @@ it gets new weights and, of many classes, other ones to tell apart; the pool's a
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan.config import CurriculumConfig, SurrogatesConfig
+from gan.field import reduced
 from gan.noise import luma
 from victims.classifier import build_classifier
 
@@ -41,9 +41,7 @@ class Surrogate(nn.Module):
         """Logits, float B×K, of images, float B×C×H×W in [0, 1]."""
         if self.gray:
             images = luma(images)
-        if images.shape[-1] != self.side:
-            images = F.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True)
-        return self.net(images.contiguous(memory_format=torch.channels_last))
+        return self.net(reduced(images, self.side).contiguous(memory_format=torch.channels_last))
 
 
 class SurrogatePool(nn.Module):

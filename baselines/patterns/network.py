@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.config import PatternsConfig
-from baselines.patterns.readers import AuxiliaryClassifier, ConvEncoder, build_encoder
+from baselines.patterns.readers import ConvEncoder, build_encoder
 from baselines.patterns.textures import ZONES, quiet_directions, textures, tints, zone_means, zones
+from gan.classifier import ScratchClassifier, class_shares
 from gan.encoder import PretrainedEncoder
 
 
@@ -23,16 +24,7 @@ class TileField:
         self.tiles = tiles.astype(np.float32)
 
     def rows(self, height: int, width: int, rows: slice) -> np.ndarray:
-        """The noise of some of the picture's rows.
-
-        Args:
-            height: of the whole picture, in pixels.
-            width: of the whole picture, in pixels.
-            rows: which of them; ``start`` and ``stop`` are absolute.
-
-        Returns:
-            float32 h×W×C in [-ε, ε], in [0, 1] pixel units; the same bits however the rows are cut.
-        """
+        """See ``gan.field.NoiseField``."""
         side = self.tiles.shape[1]
         noise = self.tiles[:, np.arange(height)[rows] % side][:, :, np.arange(width) % side]
         if len(noise) == 1:
@@ -84,13 +76,13 @@ class PatternGenerator(nn.Module):
         self,
         options: PatternsConfig,
         encoder: ConvEncoder | PretrainedEncoder,
-        second: AuxiliaryClassifier | None,
+        second: ScratchClassifier | None,
         channels: int,
         classes: int,
         epsilon: float,
     ) -> None:
         super().__init__()
-        self.encoder, self.second, self.epsilon, self.root = encoder, second, epsilon, options.mixing == "root"
+        self.encoder, self.second, self.epsilon, self.mixing = encoder, second, epsilon, options.mixing
         self.register_buffer("centre", torch.zeros(encoder.width))
         self.register_buffer("spread", torch.ones(encoder.width))
         self.register_buffer("temperature", torch.tensor(options.temperature or 1.0))
@@ -177,10 +169,7 @@ class PatternGenerator(nn.Module):
 
     def _shares(self, code: Tensor) -> Tensor:
         """s_k · c_k, float32 B×K: products and sums stay in float32 under bf16 too, whose steps near ε are coarse."""
-        shares = (code.float() / self.temperature).softmax(1)
-        if self.root:
-            shares = shares.clamp_min(1e-12).sqrt()  # the root's slope at 0 is infinite
-        return shares * self.strength
+        return class_shares(code, self.temperature, self.mixing) * self.strength
 
     def _tile(self, shares: Tensor) -> Tensor:
         """The waves' tile before the bound, float B×C×t×t."""
@@ -220,5 +209,5 @@ def build_pattern_generator(
         ValueError: there is no such auxiliary classifier for these images, or more classes than different waves.
     """
     encoder, arch = build_encoder(options, channels, load), options.second_reader
-    second = None if arch == "none" else AuxiliaryClassifier(arch, classes, channels, size)
+    second = None if arch == "none" else ScratchClassifier(arch, classes, channels, size)
     return PatternGenerator(options, encoder, second, channels, classes, epsilon)

@@ -5,32 +5,28 @@ from collections.abc import Callable
 from itertools import count
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.config import PatternsConfig
-from baselines.noise import check_classes, unfitted
+from baselines.generator import ProtectsByGenerator
+from baselines.noise import check_classes
 from baselines.patterns.network import PatternGenerator, build_pattern_generator
 from baselines.patterns.textures import zone_means
 from baselines.tally import Tally
 from datamodules.augment import own_randomness
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Norm, Passes
 from datamodules.split import divide
+from gan.classifier import fit_head, likeliest_temperature
 from gan.encoder import PretrainedEncoder
-from gan.protection import quantise
 from victims.classifier import Normalised
 
 VAL_FRACTION = 0.1
 ENCODED = 64  # images that are read at a time
-HEAD_BATCH = 64
-CHUNK = 256  # images protected together, which decides nothing: there are no batch statistics
-TEMPERATURES = [2 ** (power / 4) for power in range(-4, 13)]  # 1/2 to 8
 TAUGHT, READ, LEARNED = 0.7, 0.85, 0.95  # shares of the fit that are done after its stages
 
 
-class Patterns:
+class Patterns(ProtectsByGenerator):
     """The first build of this project: every class has a pattern that was chosen by hand, and an image gets the mixture
     of them in which a classifier reads it (``PatternGenerator``).
 
@@ -55,13 +51,11 @@ class Patterns:
     """
 
     name = "patterns"
-    norm: Norm = "linf"
-    label_free = True
+    smallest = 1
 
     def __init__(self, options: PatternsConfig, epsilon: float) -> None:
-        self.options, self.epsilon, self.passes = options, epsilon, Passes()
-        self.generator: PatternGenerator | None = None
-        self.channels = 0
+        super().__init__(epsilon)
+        self.options = options
 
     def fit(
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
@@ -88,7 +82,7 @@ class Patterns:
         with tally.everywhere(PretrainedEncoder, Normalised):
             if generator.second:
                 done = count(1)
-                generator.second.teach(
+                generator.second.fit(
                     used,
                     val,
                     options.second_epochs,
@@ -101,41 +95,16 @@ class Patterns:
             if generator.tinted:
                 means = [zone_means(used.pixels(rows).float()) for rows in torch.arange(len(used)).split(ENCODED)]
                 generator.choose_tints(torch.cat(means).to(device), used.labels)
+            done = count(1)
+            share = (LEARNED - READ) / max(1, options.head_epochs)
             with own_randomness(seed, device):
-                learn_head(
-                    generator,
-                    features,
-                    used.labels.to(device),
-                    options,
-                    tally,
-                    lambda share: progress(READ + (LEARNED - READ) * share),
-                )
+                labels = used.labels.to(device)
+                learn_head(generator, features, labels, options, tally, lambda _: progress(READ + share * next(done)))
             if not options.temperature:
                 calibrate(generator, val)
         self.generator, self.channels = generator.requires_grad_(False), channels
         self.passes = tally.passes(len(train))
         progress(1.0)
-
-    @torch.no_grad()
-    def protect(self, images: ImageSet) -> Tensor:
-        """Protected images, uint8 N×C×H×W, of any size.
-
-        Raises:
-            DataError: images with other channels than it was fitted on.
-            RuntimeError: not fitted.
-        """
-        if self.generator is None:
-            raise unfitted(self.name)
-        if images.shape[0] != self.channels:
-            raise DataError(
-                f"{self.name}: expected images of {self.channels} channels, as it was fitted on, found "
-                f"{images.shape[0]}; fit on such images"
-            )
-        device, protected = self.generator.strength.device, []
-        for rows in torch.arange(len(images)).split(CHUNK):
-            pixels = images.pixels(rows)
-            protected.append(quantise(pixels, self.generator(to_float(pixels).to(device)).cpu(), self.epsilon))
-        return torch.cat(protected)
 
 
 @torch.no_grad()
@@ -155,9 +124,9 @@ def learn_head(
     labels: Tensor,
     options: PatternsConfig,
     tally: Tally,
-    progress: Callable[[float], None],
+    advance: Callable[[float], None],
 ) -> None:
-    """Trains the head alone; global torch random state decides order and dropout.
+    """Trains the head alone (``gan.classifier.fit_head``) and counts its passes.
 
     Args:
         generator: whose head it is.
@@ -165,31 +134,17 @@ def learn_head(
         labels: int64 N on its device.
         options: of the method.
         tally: counts the head's passes.
-        progress: called with the share that is done, in [0, 1].
+        advance: called after every epoch with its share of all.
     """
-    head = copy.deepcopy(generator.head).train()  # what counts its passes stays on the copy
+    head = copy.deepcopy(generator.head)  # what counts its passes stays on the copy
     tally.watch(head)
-    scaled = generator.scaled(features)
-    optimizer = torch.optim.AdamW(head.parameters(), options.lr, weight_decay=options.weight_decay)
-    with torch.enable_grad():
-        for epoch in range(options.head_epochs):
-            for rows in torch.randperm(len(labels)).to(labels.device).split(HEAD_BATCH):
-                loss = F.cross_entropy(head(scaled[rows]), labels[rows])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-            progress((epoch + 1) / options.head_epochs)
+    fit_head(head, generator.scaled(features), labels, options, advance)
     generator.head.load_state_dict(head.state_dict())
 
 
 @torch.no_grad()
 def calibrate(generator: PatternGenerator, val: ImageSet) -> None:
-    """Sets the temperature to the likeliest for images that were kept from training.
-
-    The noise then says as much about the label as the class code knows, and no more.
-    """
-    device, parts = generator.strength.device, torch.arange(len(val)).split(ENCODED)
-    code = torch.cat([generator.code(to_float(val.pixels(rows)).to(device)) for rows in parts]).float()
-    labels = val.labels.to(device)
-    losses = torch.stack([F.cross_entropy(code / value, labels) for value in TEMPERATURES])
-    generator.temperature.fill_(TEMPERATURES[int(losses.argmin())])
+    """Sets the temperature to the likeliest for images that were kept from training."""
+    device, pieces = generator.strength.device, torch.arange(len(val)).split(ENCODED)
+    code = torch.cat([generator.code(to_float(val.pixels(rows)).to(device)) for rows in pieces])
+    generator.temperature.fill_(likeliest_temperature(code, val.labels))
