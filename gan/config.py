@@ -59,7 +59,7 @@ class NoiseConfig(NetworkConfig):
     warmup: float = option(0.02, "share of all batches over which the learning rate rises from 0", ge=0, lt=1)
     width: int = option(16, "channels at full resolution, doubled below", ge=8, le=512)
     code: int = option(32, "length of a class's code vector", ge=2, le=1024)
-    gain: float = option(1.0, "strength before the bound: 1 leaves about 35 dB at 8/255, more comes nearer to it", gt=0)
+    gain: float = option(1.0, "strength before the bound: more comes nearer to it, and is seen more", gt=0)
     luma: float = option(
         0.5, "share of the noise's energy in luma, which gray pictures keep; the rest is colour", gt=0, lt=1
     )

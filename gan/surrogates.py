@@ -112,7 +112,7 @@ class Curriculum(nn.Module):
     A surrogate's level ℓ goes from 0 to 2. Up to 1 the contrast of the pictures under the noise rises, a₀ + (1 − a₀)·ℓ,
     and so does the share of batches that T touches, ℓ: noise is first read on nearly grey pictures, then on pictures as
     they are. From 1 to 2 the noise gets weaker, from ``boost`` times its gain to its gain. (Lowering ε from twice its
-    value on pictures as they are, as watermark networks do, read nothing within 400 steps on procedural pictures.)
+    value on pictures as they are, as watermark networks do, was tried first and hardly read.)
     Levels belong to places in the pool, so that one that sees luma alone may learn longer. A surrogate that is started
     anew begins at half the level that the one before it had reached: at full level a fresh network reads nothing for
     hundreds of steps, and the noise would learn nothing from it.
