@@ -140,10 +140,12 @@ def main(arguments: list[str]) -> None:
     command = shlex.join(["python", "-m", "experiments.pretrain", *arguments])
     facts: dict[str, Any] = {
         "command": command,
-        "pictures": f"{own['pictures']} procedural ones (datamodules/procedural.py), seed {seed}",
+        "images": int(own["pictures"]),
+        "pictures": f"procedural ones (datamodules/procedural.py), seed {seed}",
         "classes": classes,
         "epsilon": config.gan.epsilon,
         "steps": steps,
+        "then": [],  # further commands, where it was trained in stages
         "level": module.curriculum.level,
         "read": module.curriculum.read,
         "seconds": module.seconds,

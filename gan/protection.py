@@ -191,12 +191,25 @@ def save_noise(path: Path, network: NoiseNetwork, facts: dict[str, Any]) -> str:
 
 
 def shipped_network() -> tuple[NoiseNetwork, dict[str, Any], str]:
-    """The noise network that comes with the package, with its own options; its card's fields; its file's sha256."""
-    _, fields, sha256 = read_card(SHIPPED)
-    options = NoiseConfig(**fields["noise"])
-    network = start_network("shipped", options)
-    assert network is not None
-    return network, fields, sha256
+    """The noise network that comes with the package, with its own options; its card's fields; its file's sha256.
+
+    Raises:
+        GeneratorFileError: the file is missing or damaged.
+    """
+    data, fields, sha256 = read_card(SHIPPED)
+    try:
+        return _noise_network(data, NoiseConfig(**fields["noise"])), fields, sha256
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise GeneratorFileError(f"{SHIPPED}: weights and card do not fit ({error}); install again") from error
+
+
+def _noise_network(data: bytes, options: NoiseConfig) -> NoiseNetwork:
+    """Of a file that holds it alone, or a whole generator; global random state is left as it was."""
+    weights = {key.removeprefix(NOISE): value for key, value in load(data).items()}
+    with torch.random.fork_rng(devices=[]):
+        network = NoiseNetwork(options)
+    network.load_state_dict({key: weights[key] for key in network.state_dict()})
+    return network
 
 
 def start_file(start: str) -> Path:
@@ -232,9 +245,6 @@ def start_network(start: str, options: NoiseConfig) -> NoiseNetwork | None:
                     f"gan.noise.{name}: is {getattr(options, name)}, but gan.start={start} was trained with "
                     f"{theirs[name]}; set gan.start=none or gan.noise.{name}={theirs[name]}"
                 )
-        weights = {key.removeprefix(NOISE): value for key, value in load(data).items()}
-        network = NoiseNetwork(options)
-        network.load_state_dict({key: weights[key] for key in network.state_dict()})
+        return _noise_network(data, options)
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise GeneratorFileError(f"gan.start: {path}: weights and card do not fit ({error}); get both again") from error
-    return network
