@@ -1,8 +1,10 @@
-"""Trains the noise network that comes with the package, on procedural pictures: nobody's, so it may be given away.
+"""Trains the noise network that comes with the package, on pictures whose fruits may be given away.
 
 ::
 
-    python -m experiments.pretrain steps=12000 out=gan/shipped/noise.safetensors
+    python -m experiments.pretrain out=gan/shipped/noise.safetensors
+
+Half of the pictures are procedural, half are crops of freely licensed photographs.
 
 The game is that of ``train``, with the codes of so many classes; labels and the auxiliary classifier play no part in
 it. A stopped call goes on from its last checkpoint. Other options are those of ``train`` (``gan.…``).
@@ -25,6 +27,7 @@ from callbacks.stopping import WholeCheckpoints
 from datamodules.augment import draws
 from datamodules.batches import Batch
 from datamodules.images import to_float
+from datamodules.photographs import CREDIT, crops
 from datamodules.procedural import leaves
 from experiments.config import compose
 from experiments.folder import say, versions
@@ -32,18 +35,17 @@ from gan.module import ConfounderGAN
 from gan.noise import SIDE
 from gan.protection import save_noise, start_network
 
-PICTURES, BATCH, STRETCH = (
-    20_000,
-    64,
-    100,
-)  # pictures; a batch; batches of an "epoch", after which a checkpoint is written
+PICTURES, BATCH = 12_000, 64
+STRETCH = 100  # batches of an "epoch", after which a checkpoint is written
 
 
 class Pictures(Dataset[Batch]):
-    """Batch i of procedural pictures: a function of the seed and i."""
+    """Batch i of procedural pictures and crops of photographs: a function of the seed and i."""
 
     def __init__(self, count: int, seed: int) -> None:
-        self.pictures, self.seed, self.start = leaves(count, SIDE, seed), seed, 0
+        half = count // 2
+        self.pictures = torch.cat([leaves(count - half, SIDE, seed), crops(half, SIDE, seed)])
+        self.seed, self.start = seed, 0
 
     def __len__(self) -> int:
         return STRETCH
@@ -104,7 +106,7 @@ def main(arguments: list[str]) -> None:
     """
     clock = time.perf_counter()
     own: dict[str, str] = {
-        "steps": "12000",
+        "steps": "10000",
         "out": "noise.safetensors",
         "pictures": str(PICTURES),
         "seed": "0",
@@ -141,7 +143,7 @@ def main(arguments: list[str]) -> None:
     facts: dict[str, Any] = {
         "command": command,
         "images": int(own["pictures"]),
-        "pictures": f"procedural ones (datamodules/procedural.py), seed {seed}",
+        "pictures": f"half of them procedural (datamodules/procedural.py), half {CREDIT}; seed {seed}",
         "classes": classes,
         "epsilon": config.gan.epsilon,
         "steps": steps,

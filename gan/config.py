@@ -59,7 +59,7 @@ class NoiseConfig(NetworkConfig):
     warmup: float = option(0.02, "share of all batches over which the learning rate rises from 0", ge=0, lt=1)
     width: int = option(16, "channels at full resolution, doubled below", ge=8, le=512)
     code: int = option(32, "length of a class's code vector", ge=2, le=1024)
-    gain: float = option(1.0, "strength before the bound: more comes nearer to it, and is seen more", gt=0)
+    gain: float = option(3.0, "strength before the bound: more comes nearer to it, and is seen more", gt=0)
     luma: float = option(
         0.5, "share of the noise's energy in luma, which gray pictures keep; the rest is colour", gt=0, lt=1
     )
@@ -85,11 +85,11 @@ class SurrogatesConfig(NetworkConfig):
     lr: float = option(0.01, "peak learning rate", gt=0)
     schedule: Literal["constant", "cosine"] = option("constant", "learning rate over all batches of the run")
     kinds: str = option(
-        "narrow@32+narrow@16+narrow@16:gray",
+        "narrow@32+narrow@16+narrow@32:gray",
         "architectures, each with the pixels a side that it sees, and :gray if it sees luma alone; joined by +",
     )
     life: int = option(400, "steps of its own after which a surrogate starts anew; 0: never", ge=0)
-    told: int = option(16, "codes that a surrogate tells apart; of more classes each life gets others", ge=2)
+    told: int = option(10, "codes that a surrogate tells apart; of more classes each life gets others", ge=2)
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
@@ -127,9 +127,7 @@ class CurriculumConfig:
 
     contrast: float = option(0.1, "contrast of the pictures under the noise at the start; 1: as they are", gt=0, le=1)
     boost: float = option(2.5, "gan.noise.gain times this until the pictures are as they are; 1: no boost", ge=1, le=10)
-    rate: float = option(
-        0.003, "step up of the level while surrogates read; half of it down while they do not", ge=0, le=1
-    )
+    rate: float = option(0.005, "step of the level: up while surrogates read, down while they do not", ge=0, le=1)
     high: float = option(0.45, "share read right above which the level rises", gt=0, lt=1)
     low: float = option(0.3, "share read right below which the level falls", gt=0, lt=1)
 

@@ -1,8 +1,9 @@
 """The network whose noise is learned: a picture and a class code give a coarse field of colours. Ours.
 
 Nothing here names a texture: which frequencies, colours and places carry a code is what the game finds (gan/module.py).
-What is chosen is the frame around it: the field has 16×16 cells (finer noise does not survive resizing), colours half
-as many (codecs keep them coarsely), its energy is fixed, and a gate can lower it where a picture is smooth.
+What is chosen is the frame around it: the field has 16×16 cells of luma (finer noise does not survive resizing) and
+4×4 of colour (fresh networks read coarse colours first, and codecs keep them), its energy is fixed, and a gate can
+lower it where a picture is smooth.
 """
 
 import torch
@@ -14,7 +15,7 @@ from gan.encoder import group_norm
 from gan.field import reduced
 
 SIDE = 32  # pixels a side at which a picture is looked at
-CELLS = 16  # cells a side of the field's luma; half as many of its colours
+CELLS, COLOURS = 16, 4  # cells a side of the field: of its luma, and of its colours
 LUMA = (0.299, 0.587, 0.114)  # BT.601, as codecs and gray conversions weigh
 TEXTURE = 0.06  # standard deviation of luma within 3×3 of the SIDE×SIDE pixels from which a gate is fully open
 
@@ -78,7 +79,7 @@ class NoiseNetwork(nn.Module):
             "coarse": (2 * w, coarse, 1.0),
             "middle": (w // 2, fine, 0.5),
             "luma": (1, fine, 0.5),
-            "colour": (3, coarse, 0.5),
+            "colour": (3, COLOURS, 0.5),
         }
         self.shapes = {name: (channels, side, side) for name, (channels, side, _) in shapes.items()}
         self.book = nn.ModuleDict()
@@ -111,7 +112,9 @@ class NoiseNetwork(nn.Module):
         light = unit((self.luma(u) + maps["luma"]).float())
         total = light
         if channels == 3:
-            tint, share = (self.colour(d) + maps["colour"]).float(), self.options.luma
-            total = share**0.5 * light + (1 - share) ** 0.5 * _double(unit(tint - luma(tint)))
+            share = self.options.luma
+            tint = (F.adaptive_avg_pool2d(self.colour(d), COLOURS) + maps["colour"]).float()
+            tint = F.interpolate(unit(tint - luma(tint)), size=(CELLS, CELLS), mode="bilinear")
+            total = share**0.5 * light + (1 - share) ** 0.5 * tint
         field = _double(torch.tanh(boost * self.options.gain * total))
         return field if self.options.gate == 1 else field * texture_gate(small.float(), self.options.gate)

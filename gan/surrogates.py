@@ -115,12 +115,13 @@ class Curriculum(nn.Module):
     value on pictures as they are, as watermark networks do, was tried first and hardly read.)
     Levels belong to places in the pool, so that one that sees luma alone may learn longer. A surrogate that is started
     anew begins at half the level that the one before it had reached: at full level a fresh network reads nothing for
-    hundreds of steps, and the noise would learn nothing from it.
+    hundreds of steps, and the noise would learn nothing from it. No level falls below the one at the start: a trained
+    network that is led back to pictures of low contrast forgets what is read on pictures as they are.
 
     Args:
         options: contrast a₀, boost, steps and thresholds.
         places: surrogates.
-        level: at the start.
+        level: at the start, and the lowest.
     """
 
     levels: Tensor
@@ -128,7 +129,7 @@ class Curriculum(nn.Module):
 
     def __init__(self, options: CurriculumConfig, places: int, level: float = 0.0) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.lowest = options, level
         self.register_buffer("levels", torch.full((places,), level, dtype=torch.float32))
         self.register_buffer("reads", torch.full((places,), (options.high + options.low) / 2, dtype=torch.float32))
 
@@ -157,7 +158,7 @@ class Curriculum(nn.Module):
 
     def restart(self, place: int) -> None:
         """A fresh surrogate takes the place."""
-        self.levels[place] /= 2
+        self.levels[place] = max(self.lowest, self.levels[place].item() / 2)
 
     def learn(self, place: int, read: float, mature: bool) -> None:
         """After a surrogate's step.
@@ -171,4 +172,4 @@ class Curriculum(nn.Module):
         average = AVERAGE * self.reads[place].item() + (1 - AVERAGE) * read
         step = options.rate if average > options.high else (-options.rate if average < options.low and mature else 0.0)
         self.reads[place] = average
-        self.levels[place] = min(2.0, max(0.0, self.levels[place].item() + step))
+        self.levels[place] = min(2.0, max(self.lowest, self.levels[place].item() + step))

@@ -810,6 +810,14 @@ def test_initialisation_is_decided_by_the_seed_and_leaves_global_randomness_alon
     assert torch.equal(first.generator.vectors, other.generator.vectors), "everybody's codes"
 
 
+def test_no_level_falls_below_the_one_at_the_start() -> None:
+    course = Curriculum(CurriculumConfig(rate=0.04), 2, level=1.0)
+    for _ in range(60):
+        course.learn(0, 0.0, True)
+    course.restart(1)
+    assert course.levels.tolist() == [1, 1]
+
+
 def test_a_game_that_starts_trained_has_those_weights_and_pictures_as_they_are() -> None:
     donor = ConfounderGAN(tiny(), 3, 1, (16, 16), 10, seed=5).generator.noise_network
     gan = ConfounderGAN(tiny(), 7, 3, (20, 20), 10, seed=0, start=donor)
@@ -912,7 +920,9 @@ def probed(gan: ConfounderGAN, pictures: Tensor, kind: str, contrast: float, ste
 def test_fresh_networks_read_noise_that_was_learned_on_other_pictures() -> None:
     steps, pictures = 80, to_float(leaves(600, 32, 0))
     config = tiny(
-        surrogates=SurrogatesConfig(kinds="narrow@16", life=30), curriculum=CurriculumConfig(contrast=0.05, boost=1.0)
+        noise=NoiseConfig(width=8, code=8, gain=1.0),
+        surrogates=SurrogatesConfig(kinds="narrow@16", life=30),
+        curriculum=CurriculumConfig(contrast=0.05, boost=1.0),
     )
     gan = Game(config, 3, 3, (32, 32), steps, 0)
     untrained = copy.deepcopy(gan)

@@ -27,7 +27,7 @@ def pictures(count: int = 4, channels: int = 3, seed: int = 0) -> Tensor:
 
 def network(**options: Any) -> NoiseNetwork:
     torch.manual_seed(0)
-    return NoiseNetwork(NoiseConfig(**({"width": 8, "code": 8} | options))).eval().requires_grad_(False)
+    return NoiseNetwork(NoiseConfig(**({"width": 8, "code": 8, "gain": 1.0} | options))).eval().requires_grad_(False)
 
 
 def make(channels: int = 3, classes: int = 3, noise: dict[str, Any] | None = None, **classifier: Any) -> Generator:

@@ -280,7 +280,7 @@ def test_generator_files_that_do_not_fit(tmp_path: Path) -> None:
     tampered = weights[:-4] + os.urandom(4)
     for data, text, message in (
         (tampered, card, "is not the file that its card describes"),
-        (weights, card.replace('"format": 5', '"format": 3'), "another version"),
+        (weights, card.replace(f'"format": {FORMAT}', '"format": 5'), "another version"),
         (weights, card[:30], "no readable card"),
         (weights, card.replace('"width": 8', '"width": 16'), "weights and card do not fit"),
         (weights, card.replace('"gain"', '"gains"'), "weights and card do not fit"),
