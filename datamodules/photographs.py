@@ -40,7 +40,7 @@ def _one(photographs: list[Image.Image], side: int, random: np.random.Generator)
     if random.random() < 0.5:
         pixels = pixels[:, ::-1]
     if random.random() < 0.3:
-        pixels = np.rot90(pixels, random.integers(4))
+        pixels = np.rot90(pixels, int(random.integers(4)))
     if random.random() < 0.5:
         pixels = pixels[..., random.permutation(3)]
     pixels = (pixels - 128) * random.uniform(0.6, 1.3) + 128 + random.uniform(-40, 40)

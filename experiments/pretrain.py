@@ -101,8 +101,7 @@ def main(arguments: list[str]) -> None:
     """Trains and writes the network with its card.
 
     Args:
-        arguments: ``steps=``, ``out=``, ``classes=``, ``pictures=``, ``seed=``, ``level=`` (of the start), and options
-            of ``train``.
+        arguments: ``steps=``, ``out=``, ``classes=``, ``pictures=``, ``seed=``, and options of ``train``.
     """
     clock = time.perf_counter()
     own: dict[str, str] = {
@@ -111,7 +110,6 @@ def main(arguments: list[str]) -> None:
         "pictures": str(PICTURES),
         "seed": "0",
         "classes": "",
-        "level": "0",
     }
     rest = []
     for argument in arguments:
@@ -127,7 +125,6 @@ def main(arguments: list[str]) -> None:
     data = Source(Pictures(int(own["pictures"]), seed))
     start = start_network(config.gan.start, config.gan.noise)
     module = Pretraining(config.gan, classes, 3, (SIDE, SIDE), steps, seed, start)
-    module.curriculum.levels.fill_(float(own["level"]))
     folder = out.parent / f"{out.stem}-checkpoints"
     last = folder / "last.ckpt"
     trainer = pl.Trainer(
@@ -147,7 +144,6 @@ def main(arguments: list[str]) -> None:
         "classes": classes,
         "epsilon": config.gan.epsilon,
         "steps": steps,
-        "then": [],  # further commands, where it was trained in stages
         "level": module.curriculum.level,
         "read": module.curriculum.read,
         "seconds": module.seconds,

@@ -60,8 +60,7 @@ def shipped() -> str:
     """What the card of the noise network that comes with the package says."""
     card = json.loads(SHIPPED.with_suffix(".json").read_text())
     return (
-        f"{'; then '.join([card['command'], *card['then']])}: {card['steps']:,} steps in all, "
-        f"seed {card['seed']}, {card['images']:,} {card['pictures']}, "
+        f"{card['command']}: {card['steps']:,} steps on {card['images']:,} pictures, {card['pictures']}; "
         f"{card['classes']} classes; "
         f"{card['seconds'] / 60:.0f} minutes; at the end level {card['level']:.2f}, read {card['read']:.2f}; "
         f"{SHIPPED.stat().st_size / 2**20:.1f} MiB; PyTorch {card['versions']['torch']}."

@@ -60,7 +60,7 @@ class NoiseNetwork(nn.Module):
 
     n = ε · gate(x) · tanh(gain · (√s · L(x, c) + √(1−s) · C(x, c))), where L (luma, the same in all channels) and C
     (colour without luma, before it is enlarged to L's cells) each have mean square 1 over the picture: the network
-    decides the form of the noise, not its strength, so tanh never saturates and no picture gets less. Group
+    decides the form of the noise, not its strength, and no picture gets less. Group
     normalisation: no picture depends on another.
 
     Args:

@@ -1,17 +1,6 @@
 """Crops of the photographs whose fruits may be given away."""
 
-import torch
-
 from datamodules.photographs import CREDIT, crops
-
-
-def test_crops_are_decided_by_seed_and_place_alone() -> None:
-    many = crops(12, 32, 3)
-    assert many.dtype == torch.uint8
-    assert many.shape == (12, 3, 32, 32)
-    assert torch.equal(many[:5], crops(5, 32, 3))
-    assert not torch.equal(many, crops(12, 32, 4))
-    assert len(many.flatten(1).unique(dim=0)) == 12
 
 
 def test_crops_are_of_all_photographs_at_all_scales_in_many_colours() -> None:

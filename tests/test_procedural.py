@@ -1,12 +1,15 @@
-"""Procedural pictures, and the noise network that is trained on them to be given away."""
+"""Pictures that may be used freely, and the noise network that is trained on them to be given away."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from datamodules.photographs import crops
 from datamodules.procedural import GRAY, leaves
 from experiments import pretrain
 from gan.config import NoiseConfig
@@ -14,12 +17,13 @@ from gan.module import ConfounderGAN
 from gan.protection import FORMAT, start_network
 
 
-def test_pictures_are_decided_by_seed_and_place_alone() -> None:
-    many = leaves(12, 32, 3)
+@pytest.mark.parametrize("make", [leaves, crops])
+def test_pictures_are_decided_by_seed_and_place_alone(make: Callable[[int, int, int], Tensor]) -> None:
+    many = make(12, 32, 3)
     assert many.dtype == torch.uint8
     assert many.shape == (12, 3, 32, 32)
-    assert torch.equal(many[:5], leaves(5, 32, 3))
-    assert not torch.equal(many, leaves(12, 32, 4))
+    assert torch.equal(many[:5], make(5, 32, 3))
+    assert not torch.equal(many, make(12, 32, 4))
     assert len(many.flatten(1).unique(dim=0)) == 12
 
 

@@ -487,7 +487,7 @@ def test_a_newcomers_first_call_works(tmp_path: Path, monkeypatch: pytest.Monkey
     evidence = read_evidence(SHIPPED)
     assert evidence.verdict != "untested"
     assert shown.startswith(evidence.sentence.partition(" (")[0]) or evidence.verdict == "protects"
-    assert "(the one that ships), trained on procedural pictures" in shown
+    assert "(the one that ships), trained on procedural pictures and crops of photographs" in shown
     assert len(lines(tmp_path / "out")) == 1
     assert SHIPPED.stat().st_size < 8_000_000
 
