@@ -4,7 +4,8 @@
 
     python -m experiments.pretrain out=gan/shipped/noise.safetensors
 
-Half of the pictures are procedural, half are crops of freely licensed photographs.
+Half of the pictures are procedural, half are crops of freely licensed photographs; a quarter of either is stretched
+until much of it is black or white, where noise is cut off, as in digits and X-rays. A GPU is used where there is one.
 
 The game is that of ``train``, with the codes of so many classes; labels and the auxiliary classifier play no part in
 it. A stopped call goes on from its last checkpoint. Other options are those of ``train`` (``gan.…``).
@@ -30,13 +31,14 @@ from datamodules.images import to_float
 from datamodules.photographs import CREDIT, crops
 from datamodules.procedural import leaves
 from experiments.config import compose
-from experiments.folder import say, versions
+from experiments.folder import environment, say, versions
 from gan.module import ConfounderGAN
 from gan.noise import SIDE
 from gan.protection import save_noise, start_network
 
 PICTURES, BATCH = 12_000, 64
 STRETCH = 100  # batches of an "epoch", after which a checkpoint is written
+CUT = 4  # of so many pictures one is stretched
 
 
 class Pictures(Dataset[Batch]):
@@ -45,6 +47,7 @@ class Pictures(Dataset[Batch]):
     def __init__(self, count: int, seed: int) -> None:
         half = count // 2
         self.pictures = torch.cat([leaves(count - half, SIDE, seed), crops(half, SIDE, seed)])
+        self.pictures[::CUT] = stretched(self.pictures[::CUT], seed)
         self.seed, self.start = seed, 0
 
     def __len__(self) -> int:
@@ -54,6 +57,14 @@ class Pictures(Dataset[Batch]):
         rows = torch.randint(len(self.pictures), (BATCH,), generator=draws(self.seed, self.start, index))
         images = to_float(self.pictures[rows])
         return Batch(images, torch.zeros(BATCH, dtype=torch.int64), images.roll(1, 0), rows, 1.0)
+
+
+def stretched(pictures: Tensor, seed: int) -> Tensor:
+    """Pictures, uint8 N×3×H×W, of one to three times their contrast and other brightness, cut off at 0 and 255."""
+    random = draws(seed, len(pictures))
+    contrast, brightness = torch.rand(2, len(pictures), 1, 1, 1, generator=random)
+    shown = (to_float(pictures) - 0.5) * (1 + 2 * contrast) + 0.5 + 1.2 * (brightness - 0.5)
+    return (shown * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 class Pretraining(ConfounderGAN):
@@ -128,9 +139,9 @@ def main(arguments: list[str]) -> None:
     folder = out.parent / f"{out.stem}-checkpoints"
     last = folder / "last.ckpt"
     trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=steps // STRETCH, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, reload_dataloaders_every_n_epochs=1, plugins=[WholeCheckpoints()],
-        callbacks=[
+        accelerator=config.trainer.accelerator, devices=1, max_epochs=steps // STRETCH, logger=False,
+        enable_progress_bar=False, enable_model_summary=False, reload_dataloaders_every_n_epochs=1,
+        plugins=[WholeCheckpoints()], callbacks=[
             SeedEveryStep(seed), Lines(clock),
             ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
         ],
@@ -148,6 +159,7 @@ def main(arguments: list[str]) -> None:
         "read": module.curriculum.read,
         "seconds": module.seconds,
         "seed": seed,
+        "device": environment()["device"],
         "versions": versions(),
     }
     sha256 = save_noise(out, module.generator.noise_network, facts)

@@ -387,6 +387,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/PROTECT.md": {"results/protect_cpu.json": lambda: protecting(load("protect_cpu"))},
     "docs/METHOD.md": {
         "gan/shipped/noise.json": shipped,
+        "results/grids/survival_h200": lambda: grid_table("survival_h200"),
         "results/grids/learned": lambda: grid_table("learned"),
     },
 }

@@ -57,7 +57,7 @@ class NoiseConfig(NetworkConfig):
 
     clip: float = option(1.0, "largest gradient norm of this network; 0 turns clipping off", ge=0)
     warmup: float = option(0.02, "share of all batches over which the learning rate rises from 0", ge=0, lt=1)
-    width: int = option(16, "channels at full resolution, doubled below", ge=8, le=512)
+    width: int = option(32, "channels at full resolution, doubled below", ge=8, le=512)
     code: int = option(32, "length of a class's code vector", ge=2, le=1024)
     gain: float = option(3.0, "strength before the bound: more comes nearer to it, and is seen more", gt=0)
     luma: float = option(
@@ -85,8 +85,9 @@ class SurrogatesConfig(NetworkConfig):
     lr: float = option(0.01, "peak learning rate", gt=0)
     schedule: Literal["constant", "cosine"] = option("constant", "learning rate over all batches of the run")
     kinds: str = option(
-        "narrow@32+narrow@16+narrow@32:gray",
-        "architectures, each with the pixels a side that it sees, and :gray if it sees luma alone; joined by +",
+        "narrow@32+narrow@16+narrow@32:gray+narrow@32:mono",
+        "architectures, each with the pixels a side that it sees, joined by +; :gray sees the luma of protected "
+        "pictures, :mono pictures that had one channel before",
     )
     life: int = option(400, "steps of its own after which a surrogate starts anew; 0: never", ge=0)
     told: int = option(10, "codes that a surrogate tells apart; of more classes each life gets others", ge=2)
@@ -94,11 +95,11 @@ class SurrogatesConfig(NetworkConfig):
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
         for kind in self.kinds.split("+"):
-            match = re.fullmatch(r"[^@:]+@(\d+)(:gray)?", kind)
+            match = re.fullmatch(r"[^@:]+@(\d+)(:gray|:mono)?", kind)
             if not match or not 8 <= int(match[1]) <= 256:
                 return [
-                    "gan.surrogates.kinds: expected architectures with sizes from 8 to 256, such as narrow@16 or "
-                    f"narrow@16:gray, joined by +, found {kind!r}"
+                    "gan.surrogates.kinds: expected architectures with sizes from 8 to 256, such as narrow@16, "
+                    f"narrow@16:gray or narrow@16:mono, joined by +, found {kind!r}"
                 ]
         return []
 

@@ -152,6 +152,8 @@ class ConfounderGAN(pl.LightningModule):
         surrogate = pool.nets[place]
 
         x = reduced(images, SIDE)
+        if surrogate.mono:
+            x, others = luma(x), luma(others)
         if config.pairing == "own":
             known = (pool.codes[place][:, None] == self.generator.vectors[labels]).all(2).int()
             codes, kept = known.argmax(0), known.any(0).float()

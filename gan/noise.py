@@ -1,9 +1,8 @@
 """The network whose noise is learned: a picture and a class code give a coarse field of colours. Ours.
 
 Nothing here names a texture: which frequencies, colours and places carry a code is what the game finds (gan/module.py).
-What is chosen is the frame around it: the field has 16×16 cells of luma (finer noise does not survive resizing) and
-4×4 of colour (fresh networks read coarse colours first, and codecs keep them), its energy is fixed, and a gate can
-lower it where a picture is smooth.
+What is chosen is the frame around it: the field has 32×32 cells of luma and 4×4 of colour (fresh networks read coarse
+colours first, and codecs keep them), its energy is fixed, and a gate can lower it where a picture is smooth.
 """
 
 import torch
@@ -14,8 +13,8 @@ from gan.config import NoiseConfig
 from gan.encoder import group_norm
 from gan.field import reduced
 
-SIDE = 32  # pixels a side at which a picture is looked at
-CELLS, COLOURS = 16, 4  # cells a side of the field: of its luma, and of its colours
+SIDE = 32  # pixels a side at which a picture is looked at, and cells of the field
+COLOURS = 4  # cells a side of the field's colours
 LUMA = (0.299, 0.587, 0.114)  # BT.601, as codecs and gray conversions weigh
 TEXTURE = 0.06  # standard deviation of luma within 3×3 of the SIDE×SIDE pixels from which a gate is fully open
 
@@ -74,11 +73,10 @@ class NoiseNetwork(nn.Module):
         self.stem = nn.Conv2d(3, w, 3, padding=1)
         self.down_half = nn.Conv2d(w, 2 * w, 3, stride=2, padding=1)
         self.down_quarter = nn.Conv2d(2 * w, 2 * w, 3, stride=2, padding=1)
-        coarse, fine = CELLS // 2, CELLS
         shapes = {
-            "coarse": (2 * w, coarse, 1.0),
-            "middle": (w // 2, fine, 0.5),
-            "luma": (1, fine, 0.5),
+            "coarse": (2 * w, SIDE // 4, 1.0),
+            "middle": (w // 2, SIDE // 2, 0.5),
+            "luma": (1, SIDE, 0.5),
             "colour": (3, COLOURS, 0.5),
         }
         self.shapes = {name: (channels, side, side) for name, (channels, side, _) in shapes.items()}
@@ -88,8 +86,9 @@ class NoiseNetwork(nn.Module):
             nn.init.normal_(self.book[name].weight, std=spread / d**0.5)  # type: ignore[arg-type]
         self.up_quarter = nn.Conv2d(4 * w, 2 * w, 3, padding=1)
         self.up_half = nn.Conv2d(4 * w + w // 2, 2 * w, 3, padding=1)
-        self.luma, self.colour = nn.Conv2d(2 * w, 1, 3, padding=1), nn.Conv2d(2 * w, 3, 3, padding=1)
-        self.norms = nn.ModuleList(group_norm(2 * w) for _ in range(4))
+        self.up_full = nn.Conv2d(3 * w, w, 3, padding=1)
+        self.luma, self.colour = nn.Conv2d(w, 1, 3, padding=1), nn.Conv2d(2 * w, 3, 3, padding=1)
+        self.norms = nn.ModuleList(group_norm(channels) for channels in (2 * w, 2 * w, 2 * w, 2 * w, w))
 
     def forward(self, images: Tensor, codes: Tensor, boost: float = 1.0) -> Tensor:
         """The field of each picture, as a share of the bound.
@@ -109,12 +108,13 @@ class NoiseNetwork(nn.Module):
         c = F.silu(self.norms[1](self.down_quarter(b)))
         d = F.silu(self.norms[2](self.up_quarter(torch.cat([c, maps["coarse"]], 1))))
         u = F.silu(self.norms[3](self.up_half(torch.cat([_double(d), b, maps["middle"]], 1))))
-        light = unit((self.luma(u) + maps["luma"]).float())
+        f = F.silu(self.norms[4](self.up_full(torch.cat([_double(u), a], 1))))
+        light = unit((self.luma(f) + maps["luma"]).float())
         total = light
         if channels == 3:
             share = self.options.luma
             tint = (F.adaptive_avg_pool2d(self.colour(d), COLOURS) + maps["colour"]).float()
-            tint = F.interpolate(unit(tint - luma(tint)), size=(CELLS, CELLS), mode="bilinear")
+            tint = F.interpolate(unit(tint - luma(tint)), size=(SIDE, SIDE), mode="bilinear")
             total = share**0.5 * light + (1 - share) ** 0.5 * tint
-        field = _double(torch.tanh(boost * self.options.gain * total))
+        field = torch.tanh(boost * self.options.gain * total)
         return field if self.options.gate == 1 else field * texture_gate(small.float(), self.options.gate)

@@ -19,7 +19,7 @@ from gan.field import NoiseField
 from gan.networks import Generator, build_generator
 from gan.noise import NoiseNetwork
 
-FORMAT = 6
+FORMAT = 7
 GENERATOR = "generator.safetensors"  # its file in a run folder
 SHIPPED = Path(__file__).parent / "shipped" / "noise.safetensors"  # experiments/pretrain.py makes it
 NOISE = "noise_network."  # what its part of a generator's weights is called

@@ -15,26 +15,27 @@ from victims.classifier import build_classifier
 AVERAGE = 0.9  # weight of the past in the moving averages of what is read
 
 
-def parts_of(spec: str) -> tuple[str, int, bool]:
-    """Architecture, size in pixels, and whether it sees luma alone, of a surrogate's spec."""
+def parts_of(spec: str) -> tuple[str, int, str]:
+    """Architecture, size in pixels, and ``gray``, ``mono`` or nothing, of a surrogate's spec."""
     arch, _, rest = spec.partition("@")
     side, _, sees = rest.partition(":")
-    return arch, int(side), sees == "gray"
+    return arch, int(side), sees
 
 
 class Surrogate(nn.Module):
     """A classifier that sees pictures at a size of its own, and some without colour.
 
     Args:
-        spec: architecture and size, such as ``narrow@16``; ``narrow@16:gray`` sees luma alone.
+        spec: architecture and size, such as ``narrow@16``; ``narrow@16:gray`` sees the luma of protected pictures,
+            ``narrow@16:mono`` pictures that had one channel before they were protected.
         classes: that it tells apart.
         channels: 1 or 3.
     """
 
     def __init__(self, spec: str, classes: int, channels: int) -> None:
         super().__init__()
-        arch, side, self.gray = parts_of(spec)
-        self.spec, self.side = spec, side
+        arch, side, sees = parts_of(spec)
+        self.spec, self.side, self.gray, self.mono = spec, side, bool(sees), sees == "mono"
         self.net = build_classifier(arch, classes, 1 if self.gray else channels, (side, side))
 
     def forward(self, images: Tensor) -> Tensor:

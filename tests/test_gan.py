@@ -290,7 +290,7 @@ def test_a_surrogate_sees_pictures_at_its_own_size() -> None:
     assert sum(p.numel() for p in gray.parameters()) == 3 * 64 + 3
     assert torch.allclose(gray(colour), gray(luma(colour).expand(-1, 3, -1, -1)), atol=1e-5), "luma alone"
     assert not torch.allclose(gray(colour), gray(colour.roll(1, 1)), atol=1e-3)
-    assert not SurrogatesConfig(kinds="narrow@8+narrow_vgg@256:gray").faults()
+    assert not SurrogatesConfig(kinds="narrow@8+narrow_vgg@256:gray+narrow@8:mono").faults()
     for kinds in ("narrow", "narrow@4", "@16", "narrow@16+", "narrow@x", "narrow@16:grey", "narrow@257:gray"):
         [fault] = SurrogatesConfig(kinds=kinds).faults()
         assert fault.startswith("gan.surrogates.kinds: expected")
@@ -693,6 +693,34 @@ class Seen(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self.batches.append(batch)
+
+
+class Colours(Blobs):
+    """The same with three channels, of which each has pixels of its own."""
+
+    def identity(self) -> str:
+        return "colours"
+
+    def listing(self) -> Listing:
+        labels = np.arange(120) % 3
+        images = np.random.default_rng(0).integers(0, 256, (120, 16, 16, 3)).astype(np.uint8)
+        return Listing(
+            [str(i) for i in range(120)], labels, ("a", "b", "c"), lambda: images, 3, np.repeat([0, 2], [90, 30])
+        )
+
+
+@pytest.mark.parametrize("pairing", ["random", "swap"])
+def test_a_surrogate_of_one_channel_gets_pictures_that_had_one_before(
+    pairing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen(monkeypatch)
+    config = small(pairing=pairing, surrogates=SurrogatesConfig(kinds="narrow@8+narrow@8:gray+narrow@8:mono", life=0))
+    data = Colours(config.data)
+    data.setup()
+    gan = ConfounderGAN(config.gan, data.classes, data.channels, data.size, 10, 0)
+    trainer(1, callbacks=[seen]).fit(gan, data)
+    assert [noise.shape[1] for noise in seen.noise][:3] == [3, 3, 1]
+    assert [shown.shape[1] for shown in seen.shown][:3] == [3, 3, 1]
 
 
 @pytest.mark.parametrize("pairing", ["random", "swap", "own"])

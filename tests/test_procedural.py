@@ -39,6 +39,14 @@ def test_pictures_have_what_pictures_have() -> None:
     assert power[1:3, 1:3].mean() > 20 * power[6:8, 5:7].mean(), "spectra fall"
 
 
+def test_stretched_pictures_are_cut_off_at_black_and_white() -> None:
+    pictures = crops(40, 16, 0)
+    shown = pretrain.stretched(pictures, 0)
+    assert torch.equal(shown, pretrain.stretched(pictures, 0))
+    cut = [((images == 0) | (images == 255)).float().mean().item() for images in (pictures, shown)]
+    assert cut[1] > cut[0] + 0.2, cut
+
+
 SHORT = (
     "steps=8", "pictures=40", "gan.noise.width=8", "gan.noise.code=8", "gan.surrogates.kinds=linear@8+narrow@8",
     "gan.surrogates.life=2", "gan.discriminator.width=8", "gan.curriculum.rate=0.3", "gan.curriculum.high=0.02",
