@@ -758,6 +758,8 @@ def test_classes_that_a_surrogate_is_not_told_do_not_count(monkeypatch: pytest.M
     class Sure(nn.Module):
         """Reads the first code, always."""
 
+        mono = False
+
         def __init__(self) -> None:
             super().__init__()
             self.bias = nn.Parameter(torch.tensor([2.0, 0.0]))

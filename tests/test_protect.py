@@ -894,7 +894,9 @@ def test_a_large_photo_needs_little_more_than_its_pixels(generator: Path) -> Non
     assert after is photo  # in place
     assert change.largest <= 8
     means = after.pixels.reshape(200, 10, 300, 10, 3).mean((1, 3))
-    assert np.abs(means - wanted.pixels).max() < 1.1  # one field, wherever strips begin
+    assert (
+        np.abs(means - wanted.pixels).max() < 1.5
+    )  # one field, wherever strips begin; the rest: slopes within ten pixels
 
 
 def test_32_bit_pictures_are_refused_from_python(generator: Path) -> None:
