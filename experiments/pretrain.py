@@ -2,7 +2,7 @@
 
 ::
 
-    python -m experiments.pretrain out=gan/shipped/noise.safetensors
+    python -m experiments.pretrain out=gan/shipped/noise.safetensors gan.gan_loss=none steps=5700 classes=96
 
 Half of the pictures are procedural, half are crops of freely licensed photographs; a quarter of either is stretched
 until much of it is black or white, where noise is cut off, as in digits and X-rays. A GPU is used where there is one.
@@ -31,7 +31,7 @@ from datamodules.images import to_float
 from datamodules.photographs import CREDIT, crops
 from datamodules.procedural import leaves
 from experiments.config import compose
-from experiments.folder import environment, say, versions
+from experiments.folder import environment, say
 from gan.module import ConfounderGAN
 from gan.noise import SIDE
 from gan.protection import save_noise, start_network
@@ -148,6 +148,7 @@ def main(arguments: list[str]) -> None:
     )  # fmt: skip
     trainer.fit(module, data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     command = shlex.join(["python", "-m", "experiments.pretrain", *arguments])
+    where = environment()
     facts: dict[str, Any] = {
         "command": command,
         "images": int(own["pictures"]),
@@ -159,8 +160,8 @@ def main(arguments: list[str]) -> None:
         "read": module.curriculum.read,
         "seconds": module.seconds,
         "seed": seed,
-        "device": environment()["device"],
-        "versions": versions(),
+        "device": where["device"],
+        "versions": where["versions"],
     }
     sha256 = save_noise(out, module.generator.noise_network, facts)
     say(f"{out}: sha256 {sha256}")

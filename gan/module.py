@@ -151,16 +151,18 @@ class ConfounderGAN(pl.LightningModule):
             self.curriculum.restart(place)
         surrogate = pool.nets[place]
 
-        x = reduced(images, SIDE)
-        if surrogate.mono:
-            x, others = luma(x), luma(others)
+        def looked_at(pictures: Tensor) -> Tensor:
+            small = reduced(pictures, SIDE)
+            return luma(small) if surrogate.mono else small
+
+        x = looked_at(images)
         if config.pairing == "own":
             known = (pool.codes[place][:, None] == self.generator.vectors[labels]).all(2).int()
             codes, kept = known.argmax(0), known.any(0).float()
         else:
             codes, kept = torch.randint(0, pool.told, (len(x),), generator=random).to(x.device), None
         noise = self.generator.field_of(x, pool.codes[place][codes], self.curriculum.boost(place))
-        carrier = reduced(others, SIDE) if config.pairing == "swap" else x
+        carrier = looked_at(others) if config.pairing == "swap" else x
         metrics: dict[str, Tensor] = {}
 
         judged = self.discriminator is not None and self.curriculum.level >= 1  # fidelity once reading is safe

@@ -232,6 +232,6 @@ def test_a_generator_makes_the_same_noise_for_batches_and_for_photos() -> None:
         large = field.rows(320, 200, slice(0, 320))
         assert np.abs(large).max() <= EPSILON + ROUNDING
         again = torch.from_numpy(large).permute(2, 0, 1)[None]
-        # luma that differs from cell to cell, as an untrained network's does, is smoothed by enlarging
-        agree = torch.corrcoef(torch.stack([reduced(again, SIDE)[0].flatten(), noise[i].flatten()]))[0, 1]
-        assert agree > 0.9, "reducing takes it back"
+        at_training = enlarged(noise[i][None], (2 * SIDE, 2 * SIDE))
+        off = (reduced(again, 2 * SIDE) - at_training).abs().mean()
+        assert off < 0.2 * noise[i].abs().mean(), "reducing gives what a picture of that size gets"

@@ -889,14 +889,12 @@ def test_inspect_shows_before_after_and_noise(
 
 def test_a_large_photo_needs_little_more_than_its_pixels(generator: Path) -> None:
     photo = Photo(np.full((2000, 3000, 3), 128, np.uint8))
-    wanted = Protector.load(generator).protect_photo(Photo(np.full((200, 300, 3), 128, np.uint8)))[0]
+    wanted = Protector.load(generator).protect_photo(Photo(np.full((400, 600, 3), 128, np.uint8)))[0]
     after, change = Protector.load(generator).protect_photo(photo)
     assert after is photo  # in place
     assert change.largest <= 8
-    means = after.pixels.reshape(200, 10, 300, 10, 3).mean((1, 3))
-    assert (
-        np.abs(means - wanted.pixels).max() < 1.5
-    )  # one field, wherever strips begin; the rest: slopes within ten pixels
+    means = after.pixels.reshape(400, 5, 600, 5, 3).mean((1, 3))
+    assert np.abs(means - wanted.pixels).max() < 1.1  # one field, wherever strips begin
 
 
 def test_32_bit_pictures_are_refused_from_python(generator: Path) -> None:
