@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.batches import Batch, EpochBatches, Rows
+from datamodules.batches import Batch, EpochBatches, Labelled, Rows
 from datamodules.cache import Wanted, cached
 from datamodules.config import DataConfig, DataError, path_of
 from datamodules.download import RemoteFile, ensure
@@ -78,6 +78,15 @@ class ImageDataModule(pl.LightningDataModule):
         """The data set in messages."""
         return f"data={self.config.name}"
 
+    def prepare_data(self) -> None:
+        """Fetches what is missing; Lightning calls this before ``setup``, in one process of each machine.
+
+        Raises:
+            DataError: a file is wrong or cannot be had.
+        """
+        if not self.parts and (files := self.files()):
+            ensure(files, self.root, self.config.download, self.title, self.facts.page)
+
     def setup(self, stage: str | None = None) -> None:
         """Fetches, decodes and divides the images once.
 
@@ -87,8 +96,7 @@ class ImageDataModule(pl.LightningDataModule):
         if self.parts:
             return
         config = self.config
-        if files := self.files():
-            ensure(files, self.root, config.download, self.title, self.facts.page)
+        self.prepare_data()  # whoever calls ``setup`` alone has not done so
         wanted = Wanted(config.size, config.aspect, {"own": 0, "gray": 1, "rgb": 3}[config.color])
         with self._readable():
             identity = [config.name, self.identity()]  # two names may read one file, and name its classes differently
@@ -224,8 +232,32 @@ class ImageDataModule(pl.LightningDataModule):
             pin_memory=trainer.strategy.root_device.type == "cuda",
         )
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Pixels become float on the device: a quarter of the bytes travel."""
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """Batches (images float B×C×H×W in [0, 1], labels int64 B) of the part ``val``, in order, not augmented."""
+        return self._plain("val")
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """The same of the part ``test``."""
+        return self._plain("test")
+
+    def predict_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """The same of part A, the images that are to be protected."""
+        return self._plain("train")
+
+    def _plain(self, part: str) -> DataLoader[tuple[Tensor, int]]:
+        trainer, workers = self.trainer, self.config.workers
+        return DataLoader(
+            Labelled(self.parts[part]),
+            batch_size=self.config.batch_size,  # by name: Lightning makes it anew for several processes
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+        )
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Pixels of a ``Batch`` become float on the device: a quarter of the bytes travel."""
+        if not isinstance(batch, Batch):
+            return batch
         return batch._replace(images=to_float(batch.images), others=to_float(batch.others))
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,15 +1,15 @@
-"""The order of batches, and batches read as a whole."""
+"""The order of batches, batches read as a whole, and what plain loaders give."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, Sampler
 
 from datamodules.config import DataError
-from datamodules.images import ImageSet
+from datamodules.images import ImageSet, to_float
 
 
 class Batch(NamedTuple):
@@ -82,3 +82,145 @@ class Rows(Dataset[Batch]):
     def __getitem__(self, index: Any) -> Batch:
         rows, others, share = index
         return Batch(self.images.pixels(rows), self.images.labels[rows], self.images.pixels(others), rows, share)
+
+
+class Labelled(Dataset[tuple[Tensor, int]]):
+    """An image set one by one, as plain loaders and other people's modules take it: image float C×H×W in [0, 1], label.
+
+    Args:
+        images: the set.
+    """
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        row = range(len(self.images))[index]  # raises IndexError, which ends an iteration
+        return to_float(self.images.pixels(torch.tensor([row]))[0]), int(self.images.labels[row])
+
+
+def as_batch(batch: Any) -> Batch:
+    """What a training step receives, of our own data modules or of a plain loader.
+
+    Args:
+        batch: a ``Batch``, or a pair of images (B×C×H×W, float in [0, 1] or uint8) and labels (integer B).
+
+    Returns:
+        The batch as it is; of a pair: images as float, and for each the next one as its other.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if isinstance(batch, Batch):
+        return batch
+    images, labels = pair_of(batch)
+    if not images.is_floating_point():
+        images = to_float(images)
+    return Batch(images, labels, images.roll(-1, 0), torch.arange(len(images), device=images.device), 1.0)
+
+
+def pair_of(batch: Any) -> tuple[Tensor, Tensor]:
+    """Images (B×C×H×W, float or uint8) and labels (int64 B) of a plain loader's batch.
+
+    Raises:
+        DataError: the batch is something else.
+    """
+    if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
+        parts = f" of {', '.join(type(part).__name__ for part in batch)}" if isinstance(batch, tuple | list) else ""
+        raise DataError(
+            f"batch: expected two tensors, images and labels, found {type(batch).__name__}{parts}; let the data set "
+            "give (image, label)"
+        )
+    images, labels = batch
+    check_images(images)
+    if labels.shape != (len(images),) or labels.is_floating_point() or labels.is_complex():
+        raise DataError(
+            f"batch: expected {len(images)} labels, one integer for each image, found {labels.dtype} of shape "
+            f"{tuple(labels.shape)}; give class numbers from 0"
+        )
+    return images, labels.long()
+
+
+def check_images(images: Tensor) -> None:
+    """Raises DataError unless images are B×C×H×W, float or uint8."""
+    if images.dim() != 4 or not (images.is_floating_point() or images.dtype == torch.uint8):
+        raise DataError(
+            f"batch: expected images B×C×H×W, float in [0, 1] or uint8, found {images.dtype} of shape "
+            f"{tuple(images.shape)}; transforms.ToTensor makes such images"
+        )
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """Images, B×C×H×W, on the uint8 grid; the inverse of ``to_float``.
+
+    Args:
+        images: uint8, or float in [0, 1].
+
+    Raises:
+        DataError: they are neither.
+    """
+    check_images(images)
+    if images.dtype == torch.uint8:
+        return images
+    low, high = (images.min().item(), images.max().item()) if images.numel() else (0.0, 1.0)
+    if not (low >= 0 and high <= 1):  # so that nan is refused, too
+        raise DataError(
+            f"batch: expected images float in [0, 1] or uint8, found float from {low:.3g} to {high:.3g}; leave out "
+            "what normalises them"
+        )
+    return (images.float() * 255).round().to(torch.uint8)
+
+
+def gathered(loader: Any, batches: float, shape: tuple[int, int, int], classes: int) -> ImageSet:
+    """All labelled images of one pass of a plain loader, in memory.
+
+    Args:
+        loader: gives (images, labels); ``pair_of`` says which. It is read by a loader of its own kind, since Lightning
+            holds an iterator of it already; of a set that processes share every process reads the whole.
+        batches: read at most so many, of what each process gets; infinity: all.
+        shape: channels, height and width that the images must have.
+        classes: number of classes K; labels are below it.
+
+    Raises:
+        DataError: the images or labels are others.
+    """
+    images, labels = [], []
+    if isinstance(sampler := getattr(loader, "sampler", None), DistributedSampler):
+        batches *= sampler.num_replicas
+    for count, batch in enumerate(_again(loader)):
+        if count >= batches:
+            break
+        part, own = pair_of(batch)
+        if tuple(part.shape[1:]) != shape:
+            found, asked = ("×".join(map(str, sides)) for sides in (part.shape[1:], shape))
+            raise DataError(
+                f"batch: expected images of channels×height×width {asked}, found {found}; give ConfounderGAN the "
+                "channels and size of its images"
+            )
+        if len(own) and not (own.min() >= 0 and own.max() < classes):
+            raise DataError(
+                f"batch: expected labels from 0 to {classes - 1}, found {own.min()} to {own.max()}; give ConfounderGAN "
+                "the number of classes"
+            )
+        images.append(to_pixels(part).cpu())
+        labels.append(own.cpu())
+    if not images:
+        raise DataError("batch: the loader gives none; expected images and labels")
+    return ImageSet(torch.cat(images), torch.cat(labels))
+
+
+def _again(loader: Any) -> Iterable[Any]:
+    """A loader that gives what ``loader`` gives, by an iterator and workers of its own."""
+    if not isinstance(loader, DataLoader):
+        return loader
+    options: dict[str, Any] = {"num_workers": loader.num_workers, "collate_fn": loader.collate_fn}
+    if isinstance(loader.dataset, IterableDataset):
+        return DataLoader(loader.dataset, batch_size=loader.batch_size, drop_last=loader.drop_last, **options)
+    if isinstance(loader.sampler, DistributedSampler):
+        return DataLoader(loader.dataset, batch_size=loader.batch_size, **options)
+    if loader.batch_sampler is None:
+        return DataLoader(loader.dataset, batch_size=None, sampler=loader.sampler, **options)
+    return DataLoader(loader.dataset, batch_sampler=loader.batch_sampler, **options)

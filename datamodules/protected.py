@@ -16,12 +16,13 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from datamodules.config import DataError
 from datamodules.images import ImageSet, folder_name
@@ -245,22 +246,33 @@ def _describes(manifest: Path, about: About) -> bool:
         return False
 
 
-class ProtectedDataset:
-    """A protected set read back from disk.
+class ProtectedDataset(Dataset[tuple[Any, int]]):
+    """A protected set read back from disk, image by image as torchvision's ``ImageFolder`` does, or all of it at once.
 
     Args:
         folder: holds ``manifest.jsonl``.
+        transform: what is made of each image, from a PIL image; None: a tensor, uint8 C×H×W.
+
+    Attributes:
+        about: the manifest's first line.
+        entries: its other lines, one an image.
+        classes: the classes' names, in label order.
+        class_to_idx: label by name.
+        targets: every image's label, in order.
+        transform: as given.
 
     Raises:
         DataError: no manifest, an unfinished one, or one of another version.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        path = folder / MANIFEST
+    def __init__(self, folder: str | Path, transform: Callable[[Image.Image], Any] | None = None) -> None:
+        self.folder, self.transform = Path(folder), transform
+        path = self.folder / MANIFEST
         if not path.is_file():
             state = (
-                "its writing was cut off; run the same command again" if (folder / PARTIAL).exists() else "none found"
+                "its writing was cut off; run the same command again"
+                if (self.folder / PARTIAL).exists()
+                else "none found"
             )
             raise DataError(f"{path}: no finished protected set here ({state})")
         try:
@@ -275,9 +287,40 @@ class ProtectedDataset:
             raise DataError(
                 f"{path}: lists {len(self.entries)} of {self.about.images} images; protect the images again"
             )
+        self.classes = self.about.class_names
+        self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
+        self.targets = [entry.label for entry in self.entries]
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """An image and its label; the file is checked as it is read.
+
+        Raises:
+            DataError: the file is missing or changed; it names it.
+            IndexError: there is no such image.
+        """
+        entry = self.entries[index]
+        data, fault = self._read(entry)
+        if fault:
+            raise DataError(f"{fault}; restore the set, or protect the images again")
+        image: Image.Image = Image.open(io.BytesIO(data))
+        if self.transform is not None:
+            return self.transform(image), entry.label
+        array = np.array(image)
+        pixels = array.reshape(*array.shape[:2], -1).transpose(2, 0, 1)
+        return torch.from_numpy(np.ascontiguousarray(pixels)), entry.label
+
+    def _read(self, entry: Entry) -> tuple[bytes, str]:
+        """A listed file's content, and what is wrong with it; empty when nothing is."""
+        path = self.folder / entry.path
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            return b"", f"{path}: listed in the manifest, but not readable ({error.strerror})"
+        same = hashlib.sha256(data).hexdigest() == entry.protected_sha256
+        return data, "" if same else f"{path}: is not the file that the manifest describes"
 
     def _files(self) -> list[bytes]:
         """The listed files' content, in order.
@@ -287,15 +330,10 @@ class ProtectedDataset:
         """
         found, faults = [], []
         for entry in self.entries:
-            path = self.folder / entry.path
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                faults.append(f"{path}: listed in the manifest, but not readable ({error.strerror})")
-                continue
-            if hashlib.sha256(data).hexdigest() != entry.protected_sha256:
-                faults.append(f"{path}: is not the file that the manifest describes")
+            data, fault = self._read(entry)
             found.append(data)
+            if fault:
+                faults.append(fault)
         listed = {entry.path for entry in self.entries}
         for path in sorted(self.folder.rglob("*")):
             if path.suffix.lower() in READ_AS_IMAGES and path.relative_to(self.folder).as_posix() not in listed:

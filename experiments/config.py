@@ -7,6 +7,7 @@ Composed as: defaults of the schema ← ``configs/base.yaml`` ← ``configs/data
 import dataclasses
 import difflib
 import math
+import re
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -51,12 +52,21 @@ class TrainerConfig:
     profiler: Literal["none", "simple", "pytorch"] = option(
         "none", "where the generator's training spends its time: by hook, or by operation; a file in profile/ says it"
     )
+    callbacks: str = option(
+        "", "callbacks of yours beside ours: my.module.Callback, made without arguments; several are joined by +"
+    )
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
         found = []
         if self.precision == "fp16" and self.accelerator in ("cpu", "mps"):
             found.append(f"trainer.precision: fp16 needs a CUDA GPU, not {self.accelerator}; use bf16 or fp32")
+        for name in self.callback_list():
+            if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", name):
+                found.append(
+                    "trainer.callbacks: expected dotted names of classes, such as my.module.Callback, joined by +, "
+                    f"found {name!r}"
+                )
         if self.strategy in ("auto", "ddp", "ddp_find_unused_parameters_true"):
             return found
         return [
@@ -64,6 +74,10 @@ class TrainerConfig:
             f"trainer.strategy: {self.strategy!r} cannot train three networks that take turns; "
             "use ddp (or auto) with trainer.devices",
         ]
+
+    def callback_list(self) -> list[str]:
+        """The callbacks' dotted names one by one."""
+        return self.callbacks.split("+") if self.callbacks else []
 
 
 @dataclass
@@ -110,6 +124,8 @@ class Config:
             found.append(f"tags: W&B takes tags of at most 64 characters, and {wrong[0]!r} has {len(wrong[0])}")
         if self.method != OURS and self.trainer.profiler != "none":
             found.append(f"trainer.profiler: method={self.method} has no generator whose training it could show")
+        if self.method != OURS and self.trainer.callbacks:
+            found.append(f"trainer.callbacks: method={self.method} is not fitted by Lightning; leave it out")
         return found
 
     def tag_list(self) -> list[str]:

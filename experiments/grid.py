@@ -381,6 +381,8 @@ def _deciding(config: Config) -> dict[str, Any]:
     kept = {"gan": tree["gan"], "epochs": config.trainer.max_epochs, "batch": config.data.batch_size}
     if config.gan.start != "none":  # another file is another start
         kept["start"] = _digest(str(start_file(config.gan.start)))
+    if config.trainer.callbacks:  # they may change what is learned
+        kept["callbacks"] = config.trainer.callbacks
     if config.method != OURS:
         kept = {config.method: tree["baselines"][config.method], "epsilon": config.gan.epsilon}
     return {"method": config.method, "precision": config.trainer.precision} | kept

@@ -1,9 +1,12 @@
 """A method at work on a run's data: fitted, exported, its protected sets on disk. ConfounderGAN is one among them."""
 
 import json
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
 from datamodules.images import ImageSet
 from datamodules.protected import MANIFEST, About, Passes, write_protected
-from experiments.config import OURS, Config
+from experiments.config import OURS, Config, ConfigError, TrainerConfig
 from experiments.folder import RunError, is_main, progress_bar, versions, write_json
 from experiments.launch import MeetingDDP, started_by
 from experiments.logs import make_loggers
@@ -218,7 +221,11 @@ def epochs_of(config: Config, images: int) -> int:
 
 
 def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int, epochs: int) -> pl.Trainer:
-    """Lightning's Trainer with our callbacks and loggers."""
+    """Lightning's Trainer with our callbacks and loggers.
+
+    Raises:
+        ConfigError: a callback that ``trainer.callbacks`` names cannot be had.
+    """
     options = config.trainer
     several = options.devices != 1 or options.num_nodes > 1 or "ddp" in options.strategy
     environment = started_by(options)
@@ -241,6 +248,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int,
         ModelCheckpoint(
             checkpoints, filename=LAST.removesuffix(".ckpt"), enable_version_counter=False, save_on_train_epoch_end=True
         ),
+        *own_callbacks(options),
     ]
     return pl.Trainer(
         accelerator=options.accelerator,
@@ -251,6 +259,8 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int,
         precision=PRECISIONS[options.precision],
         max_epochs=epochs,
         limit_train_batches=2 if config.fast_dev_run else None,
+        limit_val_batches=0,  # ``Watch`` looks at the part val, by victims
+        enable_autolog_hparams=False,  # the loggers have the whole configuration already
         callbacks=callbacks,
         logger=make_loggers(config, folder, seed),
         log_every_n_steps=options.log_every,
@@ -259,6 +269,43 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int,
         profiler=make_profiler(options.profiler, folder / PROFILE),
         default_root_dir=folder,
     )
+
+
+def own_callbacks(options: TrainerConfig) -> list[pl.Callback]:
+    """The callbacks that ``trainer.callbacks`` names; modules are also looked for in the working directory.
+
+    Raises:
+        ConfigError: there is no such class, it is no callback of Lightning, or it cannot be made without arguments.
+    """
+    made: list[pl.Callback] = []
+    if options.callbacks and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a program's own path lacks it; last, so that it hides nothing
+
+    def refused(name: str, reason: str) -> ConfigError:
+        return ConfigError(
+            [
+                f"trainer.callbacks: {name}: {reason}; expected an importable class of lightning.pytorch.Callback that "
+                "takes no arguments"
+            ]
+        )
+
+    for name in options.callback_list():
+        module, _, kind = name.rpartition(".")
+        try:
+            found = getattr(import_module(module), kind)
+        except Exception as error:  # a stranger's module may fail in any way
+            raise refused(name, f"cannot be imported ({_first_line(error)})") from error
+        if not (isinstance(found, type) and issubclass(found, pl.Callback)):
+            raise refused(name, "is no callback")
+        try:
+            made.append(found())
+        except Exception as error:
+            raise refused(name, f"cannot be made ({_first_line(error)})") from error
+    return made
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def make_profiler(kind: str, folder: Path) -> Profiler | None:
@@ -283,7 +330,7 @@ def check_checkpoint(path: Path, data: ImageDataModule) -> None:
         state = content[type(data).__qualname__]
         content["state_dict"], content["optimizer_states"], content["loops"]
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _first_line(error)
         raise RunError(
             f"{path}: damaged checkpoint ({reason}); delete it to start this seed over with the same command"
         ) from error

@@ -14,7 +14,7 @@ from experiments.evaluate import check_weights, evaluate_seed, finish, reopen, s
 from experiments.folder import check_code, choose, describe, existing, is_main, say
 from experiments.launch import company, join, processes, quieten
 from experiments.logs import log_end
-from experiments.methods import cost_of, protect_seed
+from experiments.methods import cost_of, own_callbacks, protect_seed
 from victims.classifier import check_arch
 
 # may differ when a run goes on
@@ -60,6 +60,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
     if fault := check_classifiers(config) + check_precision(config):
         raise ConfigError(fault)
     check_weights(config.victim.resolved())
+    own_callbacks(config.trainer)  # raises what is wrong with their names, before there is a folder
     store = join(config.trainer)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
     # raises what is wrong with sharing a batch

@@ -5,8 +5,9 @@ discriminator for imperceptibility and a bound; every value below is our choice.
 """
 
 import re
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, cast, get_type_hints
 
 from datamodules.config import option
 
@@ -168,3 +169,29 @@ class GanConfig:
         if not self.refine and self.start == "none":
             found.append("gan.refine: is 0 while gan.start=none; an untrained network's noise protects nothing")
         return found
+
+
+def config_of(tree: Mapping[str, Any], schema: Any = GanConfig, prefix: str = "gan") -> Any:
+    """Options from plain mappings: the inverse of ``dataclasses.asdict``; what is left out has its default.
+
+    Args:
+        tree: nested mappings of values; a section may be a dataclass already.
+        schema: the dataclass that is made.
+        prefix: of its keys, for messages.
+
+    Raises:
+        ValueError: there is no such key, or a section is none.
+    """
+    known = [item.name for item in fields(schema)]
+    if unknown := [key for key in tree if key not in known]:
+        raise ValueError(f"{prefix}.{unknown[0]}: no such key; expected some of {', '.join(known)}")
+    hints = get_type_hints(schema)
+
+    def made(key: str, value: Any) -> Any:
+        if not is_dataclass(hints[key]) or isinstance(value, cast(type, hints[key])):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{prefix}.{key}: is a section; expected a mapping of its keys, found {value!r}")
+        return config_of(value, hints[key], f"{prefix}.{key}")
+
+    return schema(**{key: made(key, value) for key, value in tree.items()})

@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Self, cast
 
 import lightning.pytorch as pl
 import torch
@@ -17,16 +18,25 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.augment import draws
+from datamodules.base import ImageDataModule
+from datamodules.batches import as_batch, gathered, to_pixels
+from datamodules.config import DataError
+from datamodules.images import ImageSet, to_float
+from datamodules.split import divide
 from gan.batchnorm import join_batch_norm
-from gan.config import GanConfig, NetworkConfig
+from gan.config import GanConfig, NetworkConfig, config_of
 from gan.field import enlarged, reduced
 from gan.networks import Discriminator, build_generator
 from gan.noise import SIDE, NoiseNetwork, luma
 from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, psnr, read_right
 from gan.optim import make_optimizer
+from gan.protection import quantise
 from gan.surrogates import Curriculum, SurrogatePool
 from gan.transforms import transformed
 from victims.schedule import make_schedule
+
+VAL_FRACTION = 0.1  # of a plain loader's images, kept from the auxiliary classifier where there is no loader of others
+LOWEST = "curriculum_lowest"  # in the checkpoint
 
 
 class ConfounderGAN(pl.LightningModule):
@@ -43,38 +53,68 @@ class ConfounderGAN(pl.LightningModule):
     from n (n → y), which was made for this very picture and added to it (n → x′). Which class a code stands for is
     settled outside of the game, by the auxiliary classifier. No label is used in the game (but for ``pairing=own``).
 
+    It is fitted on a data module of this project, or on any loader of (images, labels): images B×C×H×W, float in
+    [0, 1] or uint8, and labels from 0. The images of one epoch of it are then held in memory, as uint8, until the
+    auxiliary classifier is trained; a loader of validation images, where Lightning has one, calibrates it.
+
     Args:
-        config: the method's options.
+        config: the method's options, or mappings of them; what is left out has its default.
         classes: number of classes K.
         channels: 1 or 3.
         size: height and width of the images.
-        steps: batches of the whole run, for the learning-rate schedules.
+        steps: batches of the whole run, for the learning-rate schedules; None: those that the Trainer announces.
         seed: decides every initialisation.
-        start: a trained noise network to start from, of the same options; None: an untrained one.
+        start: a trained noise network to start from, of the same options (``gan.protection.start_network`` reads one);
+            None: an untrained one.
+        load: read the pretrained encoder's weights from their package; without it they come with a checkpoint.
 
     Raises:
-        ValueError: a classifier cannot be built for these images.
+        ValueError: there is no such option, or a classifier cannot be built for these images.
     """
 
     def __init__(
         self,
-        config: GanConfig,
-        classes: int,
-        channels: int,
-        size: tuple[int, int],
-        steps: int,
-        seed: int,
+        config: GanConfig | Mapping[str, Any] | None = None,
+        classes: int = 0,
+        channels: int = 3,
+        size: tuple[int, int] = (32, 32),
+        steps: int | None = None,
+        seed: int = 0,
         start: NoiseNetwork | None = None,
+        load: bool = True,
     ) -> None:
         super().__init__()
+        if not isinstance(config, GanConfig):
+            config = config_of(config or {})
+        assert isinstance(config, GanConfig)
+        if classes < 2:
+            raise ValueError(f"classes: expected 2 or more, found {classes}; give the number of classes of the labels")
+        if channels not in (1, 3):
+            raise ValueError(f"channels: expected 1 (gray) or 3 (RGB), found {channels}")
+        # plain values alone, so that a checkpoint is read without unpickling objects; ``start`` is in the weights
+        self.save_hyperparameters(
+            {
+                "config": asdict(config),
+                "classes": classes,
+                "channels": channels,
+                "size": (size[0], size[1]),
+                "steps": steps,
+                "seed": seed,
+            }
+        )
         self.automatic_optimization = False
         self.config, self.steps, self.seed = config, steps, seed
-        self.seconds = self.clock = 0.0
+        self.channels, self.classes, self.size = channels, classes, (size[0], size[1])
+        self.seconds = 0.0
+        self.clock: float | None = None  # when training began, while it goes on
+        self.unread = False  # the classifier is still to be trained, on what a plain loader gives
         self.epsilon = config.epsilon / 255
         d, c = config.discriminator, config.curriculum
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.generator = build_generator(config.classifier, config.noise, channels, classes, self.epsilon, size)
+            self.generator = build_generator(
+                config.classifier, config.noise, channels, classes, self.epsilon, size, load
+            )
             self.discriminator = Discriminator(1, d.width, d.levels) if config.gan_loss != "none" else None
         if start is not None:
             self.generator.noise_network.load_state_dict(start.state_dict())
@@ -92,10 +132,65 @@ class ConfounderGAN(pl.LightningModule):
         ]
         return pairs if self.discriminator is None else [*pairs, (self.discriminator, config.discriminator)]
 
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """As Lightning's, but no code of a checkpoint is run unless ``weights_only`` is False.
+
+        ImageNet's weights are not read from their package, since the checkpoint has them; with ``strict=False`` they
+        are, since it may lack them.
+        """
+        options = {"load": strict is False} | kwargs
+        return super().load_from_checkpoint(
+            checkpoint_path, map_location, hparams_file, strict, weights_only, **options
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The noise, float B×C×H×W in [-ε, ε], of images, float B×C×H×W in [0, 1]; adding it is the caller's."""
+        return self.generator(images)
+
+    @torch.no_grad()
+    def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
+        """Protects images.
+
+        Args:
+            batch: images B×C×H×W, float in [0, 1] or uint8, or a pair of them and what is known of them (labels).
+            batch_idx: not looked at.
+            dataloader_idx: not looked at.
+
+        Returns:
+            Protected images, uint8 B×C×H×W on the batch's device, none further from its own than ε.
+
+        Raises:
+            DataError: the batch is something else.
+        """
+        images = batch[0] if isinstance(batch, tuple | list) and len(batch) else batch
+        if not isinstance(images, Tensor):
+            raise DataError(
+                f"batch: expected a tensor of images, or (images, labels), found {type(batch).__name__}; let the data "
+                "set give one of them"
+            )
+        pixels = to_pixels(images)
+        # at full precision whatever the Trainer's, so that the same picture always gets the same bits
+        with torch.autocast(self.device.type, enabled=False):
+            noise = self(to_float(pixels))
+        return quantise(pixels, noise, self.config.epsilon)
+
     def configure_model(self) -> None:
         """Joins batch statistics of several processes; compiles the networks that ask for it, in place."""
-        if self.trainer.world_size > 1:
-            on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        try:
+            trainer = self.trainer
+        except RuntimeError:
+            return  # of no Trainer: Lightning asks for this when it loads a checkpoint, too
+        if trainer.world_size > 1:
+            on_gpu = trainer.strategy.root_device.type == "cuda"
             self.surrogates.nets = cast(Any, convert_sync_batchnorm if on_gpu else join_batch_norm)(
                 self.surrogates.nets
             )
@@ -107,12 +202,47 @@ class ConfounderGAN(pl.LightningModule):
         """Before the game: the auxiliary classifier is trained, by every process for itself; the first one's counts."""
         if self.trainer.ckpt_path:
             return  # the checkpoint brings it
-        parts = cast(Any, self.trainer).datamodule.parts
+        if isinstance(data := self.datamodule, ImageDataModule):
+            self.fit_classifier(data.parts["train"], data.parts["val"])
+        else:
+            self.unread = True  # Lightning has no loaders before ``on_train_start``
+
+    @property
+    def datamodule(self) -> Any:
+        """The Trainer's data module; None without one."""
+        return getattr(self.trainer, "datamodule", None)
+
+    def fit_classifier(self, train: ImageSet, val: ImageSet) -> None:
+        """Trains the auxiliary classifier.
+
+        Args:
+            train: labelled images.
+            val: others, by which it is calibrated.
+        """
         with Progress(disable=self.quiet, transient=True) as bar:
             task = bar.add_task("training the auxiliary classifier", total=1.0)
             advance: Callable[[float], None] = lambda share: bar.update(task, completed=share)  # noqa: E731
-            self.generator.classifier.fit(parts["train"], parts["val"], self.seed, self.device, advance)
+            self.generator.classifier.fit(train, val, self.seed, self.device, advance)
         self.as_the_first()
+
+    def labelled(self) -> tuple[ImageSet, ImageSet]:
+        """What the Trainer's plain loaders give: images to train the classifier on, and others to calibrate it by.
+
+        Raises:
+            DataError: the loaders give something else than images with labels, or too few.
+        """
+        trainer, shape = self.trainer, (self.channels, *self.size)
+        train = gathered(trainer.train_dataloader, trainer.num_training_batches, shape, self.classes)
+        if loaders := trainer.val_dataloaders:
+            first = loaders[0] if isinstance(loaders, list | tuple) else loaders
+            return train, gathered(first, trainer.num_val_batches[0], shape, self.classes)
+        kept, used = divide(train.labels, [VAL_FRACTION], self.seed)
+        if not len(kept):
+            raise DataError(
+                f"train_dataloader: gives {len(train)} images, no class twice; give several of each class, or a loader "
+                "of validation images"
+            )
+        return train.subset(used), train.subset(kept)
 
     def as_the_first(self) -> None:
         """Gives every process the first one's generator, buffers included."""
@@ -123,25 +253,50 @@ class ConfounderGAN(pl.LightningModule):
     @property
     def quiet(self) -> bool:
         """Whether this process shows no progress."""
-        return bool(os.environ.get("CONFOUNDERGAN_QUIET")) or (bool(self._trainer) and self.trainer.global_rank > 0)
+        return bool(os.environ.get("CONFOUNDERGAN_QUIET")) or self.global_rank > 0
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """One optimizer and one schedule for each network, in the order of ``networks``."""
         optimizers = [make_optimizer(network, options) for network, options in self.networks()]
-        schedules = []
+        schedules, batches = [], self.announced()
         for optimizer, (network, options) in zip(optimizers, self.networks(), strict=True):
             turns = len(self.surrogates.nets) if network in [*self.surrogates.nets] else 1  # they take turns
-            steps = -(-self.steps // turns)
+            steps = -(-batches // turns)
             schedules.append(make_schedule(optimizer, steps, options.warmup, options.schedule == "constant"))
         return optimizers, schedules
 
+    def announced(self) -> int:
+        """Batches of the whole run.
+
+        Raises:
+            ValueError: they are nowhere said.
+        """
+        if self.steps is not None:
+            return self.steps
+        epochs, data = self.trainer.max_epochs, self.datamodule
+        if isinstance(data, ImageDataModule) and epochs is not None and epochs >= 0:
+            # without its loader, which is made once the checkpoint has said where to go on
+            return epochs * -(-len(data.parts["train"]) // data.config.batch_size)
+        batches = self.trainer.estimated_stepping_batches
+        if not 0 <= batches < float("inf"):
+            raise ValueError("steps: the Trainer cannot tell how many batches come; give ConfounderGAN(steps=…)")
+        return int(batches)
+
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """One batch: the steps of D, and of a surrogate and G. ``batch`` is a ``datamodules.base.Batch``.
+        """One batch: the steps of D, and of a surrogate and G.
+
+        Args:
+            batch: a ``datamodules.base.Batch``; or a pair of images (B×C×H×W, float in [0, 1] or uint8) and labels
+                (integer B), where each picture's other is the next one.
+            batch_idx: decides, with seed and epoch, what is drawn.
 
         Returns:
             Every loss by name, the mean over all processes: what callbacks watch without another collective.
+
+        Raises:
+            DataError: the batch is something else.
         """
-        images, labels, others, _, share = batch
+        images, labels, others, _, share = as_batch(batch)
         optimizers = cast(list[LightningOptimizer], self.optimizers())
         config, pool = self.config, self.surrogates
         random = draws(self.seed, self.current_epoch, batch_idx, self.trainer.global_rank)
@@ -225,18 +380,50 @@ class ConfounderGAN(pl.LightningModule):
         self.log("noise_max", largest, on_step=True, on_epoch=True, reduce_fx="max", batch_size=len(images))
         return logged
 
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Logs, of images that are not trained on, what the noise costs and how often their class is read right.
+
+        Args:
+            batch: as ``training_step``'s.
+            batch_idx: not looked at.
+            dataloader_idx: not looked at.
+
+        Raises:
+            DataError: the batch is something else.
+        """
+        images, labels, *_ = as_batch(batch)
+        logits = self.generator.code(images)
+        found = {
+            "val_psnr": psnr(images, apply_noise(images, self.generator.noise(logits, images))),
+            "val_accuracy": (logits.argmax(1) == labels).float().mean(),
+        }
+        self.log_dict(found, on_epoch=True, sync_dist=True, batch_size=len(images))
+
     def on_train_start(self) -> None:
-        """Starts the clock; time before an interruption is remembered with the checkpoint."""
+        """Trains the auxiliary classifier, if a plain loader has its images; starts the clock.
+
+        Time before an interruption is remembered with the checkpoint.
+        """
+        if self.unread:
+            self.unread = False
+            self.fit_classifier(*self.labelled())
         self.clock = time.perf_counter()
 
     def on_train_end(self) -> None:
         """Stops the clock."""
-        self.seconds += time.perf_counter() - self.clock
+        self.seconds, self.clock = self.elapsed, None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far."""
+        return self.seconds + (0.0 if self.clock is None else time.perf_counter() - self.clock)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the seconds of training so far."""
-        checkpoint["training_seconds"] = self.seconds + time.perf_counter() - self.clock
+        """Adds the seconds of training so far, and the level below which no surrogate falls."""
+        checkpoint["training_seconds"] = self.elapsed
+        checkpoint[LOWEST] = self.curriculum.lowest
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes over the seconds of training before the interruption."""
+        """Takes over the seconds of training before the interruption, and the level."""
         self.seconds = checkpoint["training_seconds"]
+        self.curriculum.lowest = checkpoint.get(LOWEST, self.curriculum.lowest)  # absent from earlier checkpoints
