@@ -99,6 +99,35 @@ def verbatim(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def survival(rows: list[Row], variant: str) -> bytes:
+    """PNG: a panel a victim, two bars a data set: accuracy after training on clean and on protected images.
+
+    Args:
+        rows: of a grid, settings clean and standard.
+        variant: of the protection.
+    """
+    names, victims = unique(rows, "data"), unique(rows, "victim")
+    figure = Figure(figsize=(2.6 * len(victims) + 0.6, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(victims), sharey=True, squeeze=False)[0]
+    for panel, victim in zip(panels, victims, strict=True):
+        for shift, setting, colour in ((-0.2, "clean", "#bbbbbb"), (0.2, "standard", COLOURS[0])):
+            for place, data in enumerate(names):
+                found = select(rows, data=data, victim=victim, setting=setting, variant=variant)
+                values = [100 * row["scores"]["balanced_accuracy"]["last"] for row in found]
+                if values:
+                    errors = [[mean(values) - min(values)], [max(values) - mean(values)]]
+                    label = {"clean": "clean", "standard": "protected"}[setting] if place == 0 else None
+                    panel.bar(place + shift, mean(values), 0.4, color=colour, yerr=errors, ecolor="#555", label=label)
+        for place, data in enumerate(names):
+            chance = next(iter(select(rows, data=data, setting="standard")), {}).get("chance", 0)
+            panel.plot([place - 0.45, place + 0.45], [100 * chance] * 2, ":", color="black")
+        panel.set(title=verbatim(victim), ylim=(0, 100), xticks=range(len(names)))
+        panel.set_xticklabels([verbatim(name) for name in names], rotation=60, ha="right", fontsize=8)
+    panels[0].set_ylabel("balanced accuracy, %")
+    panels[-1].legend(fontsize=8)
+    return _png(figure)
+
+
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100)

@@ -77,6 +77,29 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def by_victim(rows: list[Row], variant: str, setting: str) -> str:
+    """A line for each data set, a column for each victim: clean → protected, as Markdown.
+
+    Args:
+        rows: of a grid.
+        variant: of the protection.
+        setting: ``standard`` or ``fast``.
+    """
+    clean, victims = {"standard": "clean", "fast": "clean_fast"}[setting], unique(rows, "victim")
+    made = [r for r in rows if "victim" not in r["place"]]
+    lines = ["| data | chance | " + " | ".join(victims) + " | PSNR, dB | SSIM |", "|" + "---|" * (len(victims) + 4)]
+    for data in unique(rows, "data"):
+        hidden = [r["imperceptibility"][setting] for r in select(made, data=data, variant=variant)]
+        pairs = [
+            [scored(rows, s, data=data, variant=variant, victim=victim) for s in (clean, setting)] for victim in victims
+        ]
+        chance = next(iter(select(rows, data=data, setting=setting)), {}).get("chance")
+        cells = [f"`{data}`", f"{100 * chance:.0f}" if chance else "–", *(" → ".join(pair) for pair in pairs)]
+        cells += [moments([h["psnr"] for h in hidden])]
+        lines.append("| " + " | ".join([*cells, f"{mean(h['ssim'] for h in hidden):.3f}" if hidden else "–"]) + " |")
+    return "\n".join(lines)
+
+
 def unlike_bounds(rows: list[Row]) -> bool:
     """Whether methods of other bounds than L∞ stand among protections: the largest changes are far apart."""
     largest = [r["imperceptibility"]["standard"]["linf"] for r in rows if "imperceptibility" in r]

@@ -1,11 +1,11 @@
-"""What the owners' verbs take: ``protect``, ``verify``, ``inspect``, ``export``. Free of torch, as all options are."""
+"""What the owners' verbs take. Free of torch, as all options are."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from datamodules.config import option
 
-_GENERATOR = "a run's folder, or a .safetensors; empty: the newest finished run under runs/, else the one that ships"
+_GENERATOR = "a run's folder, or a .safetensors; empty: the one that ships"
 
 
 @dataclass
@@ -19,6 +19,10 @@ class ProtectConfig:
     quality: int = option(95, "format=jpeg: the lowest; raised where the bound asks for it", ge=1, le=100)
     strip: Literal["none", "gps", "all"] = option(
         "none", "leave out where photos were taken, or EXIF and XMP altogether"
+    )
+    classes: Literal["auto", "folders", "groups", "read"] = option(
+        "auto",
+        "whose code a photo gets: its class folder's, its group of like photos', or that of the class read from it",
     )
     workers: int = option(0, "threads; 0: one a core", ge=0, le=256)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("auto", "kind of device that reads the photos' classes")
@@ -74,6 +78,20 @@ class VerifyConfig:
 
 
 @dataclass
+class CheckConfig:
+    """``check DEST source=PHOTOS``."""
+
+    dest: str = option("", "folder that 'protect' wrote")
+    source: str = option("", "folder of the photos")
+    size: int = option(64, "pixels a side to which a collector shrinks the photos", ge=16, le=224)
+    limit: int = option(1000, "photos that are looked at, at most", ge=1)
+
+    def faults(self) -> list[str]:
+        """What is missing, one line each."""
+        return _missing(self, "dest", "source")
+
+
+@dataclass
 class InspectConfig:
     """``inspect IMAGE``."""
 
@@ -102,6 +120,7 @@ class ExportConfig:
 OWNER_VERBS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "protect": (ProtectConfig, ("source", "dest")),
     "verify": (VerifyConfig, ("dest",)),
+    "check": (CheckConfig, ("dest", "source")),
     "inspect": (InspectConfig, ("image",)),
     "export": (ExportConfig, ("out",)),
 }

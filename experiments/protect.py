@@ -1,4 +1,4 @@
-"""The owners' verbs: ``protect``, ``verify``, ``inspect`` and ``export``."""
+"""The owners' verbs: ``protect``, ``verify``, ``check``, ``inspect`` and ``export``."""
 
 import logging
 import os
@@ -9,17 +9,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from callbacks.pictures import save_picture
 from datamodules.config import DataError, path_of
+from datamodules.protected import write_atomic
 from experiments.folder import is_main, say
 from experiments.launch import processes
-from experiments.owner_config import ExportConfig, InspectConfig, ProtectConfig, VerifyConfig
+from experiments.owner_config import CheckConfig, ExportConfig, InspectConfig, ProtectConfig, VerifyConfig
 from experiments.predict import predict, threads
-from photos.destination import REPORT, check_places, control_of, planned, share
+from photos.check import LIGHTS, check_folder
+from photos.classes import NO_FOLDERS, ClassFolders
+from photos.destination import CHECK, REPORT, check_places, control_of, planned, share
 from photos.folder import Summary
 from photos.manifest import MANIFEST, Skipped, entries, lines_of, read_header
-from photos.protector import SHIPPED, Protector, amplified
+from photos.protector import Protector, amplified
+from photos.report import renewed
 from photos.text import printable
 from photos.verify import verify_folder
 
@@ -51,10 +56,18 @@ def protect(config: ProtectConfig) -> int:
 
         run = config.run or f"runs/fit-{dest.resolve().name}"
         config = replace(config, generator=str(fit(source, path_of(run), config.clusters, config.options.split())))
-    protector = _load(config.generator)
-    header = protector.header(config.format, config.strip, config.quality)
+    protector = Protector.load(config.generator)
     tree = planned(source, dest, config.format)
-    total = sum(1 for _ in tree)  # the whole walk, too: a folder of protected images in it is refused now
+    total, folders = 0, set()
+    for found in tree:  # the whole walk, too: a folder of protected images in it is refused now
+        total += 1
+        folders |= {os.path.dirname(found.source)} if found.target else set()
+    classes = protector.class_folders(source, dest, config.classes, folders)
+    if not (classes.names or config.dry_run):
+        protector = protector.grouped(source, dest, config.classes)
+    header = protector.header(config.format, config.strip, config.quality, classes)
+    _introduce(protector, classes, config.generator)
+    say(f"codes: {printable(protector.codes(classes))}")
     if config.dry_run:
         if not is_main():
             return 0
@@ -83,7 +96,7 @@ def protect(config: ProtectConfig) -> int:
         def work(dealt: tuple[int, int]) -> Summary:
             return protector.protect_folder(
                 source, dest, config.format, config.strip, threads(config), progress, config.quality,
-                given if config.shard else dealt,
+                given if config.shard else dealt, classes,
             )  # fmt: skip
 
         summary = predict(config, protector.generator, begin, work)
@@ -142,6 +155,35 @@ def verify(config: VerifyConfig) -> int:
     return int(faults > 0)
 
 
+def check(config: CheckConfig) -> int:
+    """Measures what protected photos withstand, on these very photos; 0 when nothing is given back, else 1.
+
+    Raises:
+        DataError: as ``check_folder``.
+    """
+    dest = path_of(config.dest)
+    with _bar() as bar:
+        task = bar.add_task("", total=100)
+
+        def progress(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=round(100 * share))
+
+        found = check_folder(dest, path_of(config.source), config.size, config.limit, progress)
+    shown = Table("", "what happens to the photos", "learned from the photos", "from the copies", "noise left")
+    for one in found.chains:
+        scores = ["–" if value is None else f"{100 * value:.0f} %" for value in (one.clean, one.protected)]
+        light, words = LIGHTS[one.grade]
+        shown.add_row(f"{light} {words}", f"{one.chain}: {one.does}", *scores, f"{100 * one.noise_left:.0f} %")
+    bar.console.print(shown)
+    say(printable(found.sentence()))
+    report = dest / REPORT
+    if report.is_file():
+        mode = report.stat().st_mode & 0o777
+        write_atomic(report, renewed(report.read_text(), found).encode(), mode)
+    say(f"written to {printable(dest / CHECK)}, and into {printable(report)}")
+    return int(any(one.grade == "none" for one in found.chains))
+
+
 def _faults(count: int) -> str:
     return f"{count} fault{'s' if count > 1 else ''}" if count else "no fault found"
 
@@ -157,7 +199,8 @@ def inspect(config: InspectConfig) -> int:
         raise DataError(f"out: {printable(out)} does not end in .png; give the name of a picture to write")
     if out.exists() and image.exists() and os.path.samefile(image, out):
         raise DataError(f"out: {printable(out)} is the photo itself; give another name")
-    protector = _load(config.generator)
+    protector = Protector.load(config.generator)
+    _introduce(protector, NO_FOLDERS, config.generator)
     found = protector.inspect(image)
     save_picture(amplified(found.before, found.after, protector.card.epsilon), out)
     height, width = found.before.pixels.shape[:2]
@@ -178,7 +221,8 @@ def export(config: ExportConfig) -> int:
     Raises:
         DataError, RunError, GeneratorFileError, OSError: as their messages say.
     """
-    protector, out = _load(config.generator), path_of(config.out)
+    protector, out = Protector.load(config.generator), path_of(config.out)
+    _introduce(protector, NO_FOLDERS, config.generator)
     protector.export_onnx(out)
     height, width = protector.size
     say(
@@ -188,18 +232,23 @@ def export(config: ExportConfig) -> int:
     return 0
 
 
-def _load(generator: str) -> Protector:
-    """The generator, and what its own test says, first of all."""
-    protector = Protector.load(generator)
-    if protector.evidence.verdict != "protects":
-        say(protector.evidence.sentence)
-    source = "" if generator else f" ({'the one that ships' if protector.path == SHIPPED else 'the newest run'})"
-    classes = ", ".join(map(printable, protector.card.class_names[:10]))
+def _introduce(protector: Protector, classes: ClassFolders, asked: str) -> None:
+    """Says what the generator's own test showed, first of all, and which it is.
+
+    Args:
+        protector: with the generator.
+        classes: by which photos get their codes.
+        asked: the option that chose the generator; empty for the one that ships.
+    """
+    evidence = protector.evidence(classes)
+    if evidence.verdict != "protects":
+        say(evidence.sentence)
+    source = "" if asked else " (the one that ships)"
+    names = ", ".join(map(printable, protector.card.class_names[:10]))
     say(
         f"generator: {printable(protector.path)}{source}, trained on {printable(protector.card.data)}: "
-        f"{classes}{', …' if len(protector.card.class_names) > 10 else ''}"
+        f"{names}{', …' if len(protector.card.class_names) > 10 else ''}"
     )
-    return protector
 
 
 def _bar(*columns: object) -> Progress:

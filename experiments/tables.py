@@ -17,8 +17,9 @@ from baselines.facts import facts as facts_of_baselines
 from experiments.config import OURS
 from experiments.costs import costs
 from experiments.data import MODULES, module_of
+from experiments.figures import survival
 from experiments.grid import CELLS
-from experiments.grid_report import notes, select
+from experiments.grid_report import MEASURED_ON, Row, by_victim, moments, notes, select
 from experiments.grid_report import table as table_of_grid
 from experiments.published import beside
 from experiments.results import facts, table
@@ -69,9 +70,61 @@ def shipped() -> str:
 
 def grid_table(name: str) -> str:
     """A committed grid's table and how to read it."""
+    rows, spec = rows_of(name)
+    return "\n".join([table_of_grid(rows), "", *notes(spec, rows)])
+
+
+def survival_table(variant: str, name: str = "survival", setting: str = "standard") -> str:
+    """A committed grid's table with a column for each victim, and where it was computed."""
+    rows, spec = rows_of(name)
+    where = sorted({r["device"] for r in rows if "error" not in r})
+    note = (
+        "Balanced accuracy in % at the victim's last epoch, clean → protected, mean ± standard deviation over seeds "
+        f"{', '.join(map(str, spec['seeds']))}, on {MEASURED_ON[spec['measured_on']]}. On {', '.join(where)}."
+    )
+    return f"{by_victim(rows, variant, setting)}\n\n{note}"
+
+
+def photos() -> str:
+    """What the generator that ships was measured to protect photos from, for each kind of code."""
+    found = json.loads((SHIPPED.parent / "results.json").read_text())
+    titles = {
+        "folders": "its class folder's",
+        "groups": "its group of like photos'",
+        "read": "of the class read from it",
+    }
+    fates = {"none": "untouched", "jpeg:75": "JPEG 75", "gray": "gray"}
+    lines = ["| a photo's code | " + " | ".join(fates.values()) + " |", "|" + "---|" * (1 + len(fates))]
+    for kind, title in titles.items():
+        after = found[kind]["after"]
+        pairs = [" → ".join(moments(after[fate][name], 100) for name in ("clean_fast", "fast")) for fate in fates]
+        lines.append("| " + " | ".join([title, *pairs]) + " |")
+    one = found["read"]
+    seeds, device = len(one["after"]["none"]["fast"]), one["environment"]["device"]
+    return (
+        "\n".join(lines) + f"\n\n{one['what']}; accuracy in % at the victim's last epoch, clean → protected, "
+        f"{seeds} seeds, chance {100 * one['chance']:.0f}. On {device}."
+    )
+
+
+def checked(result: dict[str, Any]) -> str:
+    """What a check of protected photos found, a line for each chain."""
+    lines = ["| what happens to the photos | clean → protected | noise left |", "|---|---|---|"]
+    for one in result["chains"]:
+        pair = f"{100 * one['clean']:.0f} → {100 * one['protected']:.0f}"
+        lines.append(f"| `{one['chain']}`: {one['does']} | {pair} | {100 * one['noise_left']:.0f} % |")
+    return "\n".join(lines) + (
+        f"\n\n{result['photos']} photos in {len(result['classes'])} class folders (`{result['command']}`): balanced "
+        f"accuracy in %, seed {result['seed']}, chance {100 * result['chance']:.0f}. On "
+        f"{result['environment']['device']}."
+    )
+
+
+def rows_of(name: str) -> tuple[list[Row], dict[str, Any]]:
+    """A committed grid's rows, and what it was asked."""
     folder = ROOT / "results" / "grids" / name
     rows = [json.loads(line) for line in (folder / CELLS).read_text().splitlines()]
-    return "\n".join([table_of_grid(rows), "", *notes(json.loads((folder / "grid.json").read_text()), rows)])
+    return rows, json.loads((folder / "grid.json").read_text())
 
 
 # clean accuracy in %, of 94.68 without: ResNet-18 on the whole CIFAR-10 (README of Image Shortcut Squeezing)
@@ -82,9 +135,7 @@ def clean_columns(*grids: str) -> str:
     """What each defence costs victims of clean images, beside the same victim without it; the first grid's counts."""
     found: dict[str, dict[str, str]] = {}
     for name in grids:
-        folder = ROOT / "results" / "grids" / name
-        spec = json.loads((folder / "grid.json").read_text())
-        rows = [json.loads(line) for line in (folder / CELLS).read_text().splitlines()]
+        rows, spec = rows_of(name)
         clean = [r for r in rows if r["place"].get("setting") == "clean" and "scores" in r]
         for data, (victim, options) in product(spec["data"], spec["victims"].items()):
             defence = options.get("victim.defence")
@@ -256,6 +307,8 @@ def protecting(result: dict[str, Any]) -> str:
             f"({result['images']} of `{result['photos']}`, a generator of the default form), "
             f"{result['ratio']:.2f} of bare decoding and encoding with the same settings, which makes "
             f"{result['bare_images_per_processor_second']:.0f}.",
+            f"* With the codes of class folders, which leaves reading out: {result['folders_images_per_second']:.0f} "
+            f"photos a second, {result['folders_ratio']:.2f} of bare decoding and encoding.",
             f"* Where the time goes: {shares}. Reading the class takes "
             f"{result['milliseconds']['read the class']:.1f} ms a photo, {result['batch']} photos at a time; one at a "
             f"time {result['read_alone_milliseconds']:.1f} ms.",
@@ -356,7 +409,8 @@ def killed_grid(result: dict[str, Any]) -> str:
 PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_cpu.json": lambda: markdown(load("digits_cpu")),
-        "results/grids/settings": lambda: grid_table("settings"),
+        "gan/shipped/results.json": photos,
+        "results/grids/survival": lambda: survival_table("as it comes"),
         "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
         "datamodules": data_sets,
     },
@@ -382,12 +436,21 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/killed_grid_cpu.json": lambda: killed_grid(load("killed_grid_cpu")),
         "results/grids/lent": lambda: grid_table("lent"),
     },
-    "docs/METHODS.md": {"baselines": methods, "results/methods_cpu.json": lambda: fitting("methods_cpu")}
+    "docs/METHODS.md": {
+        "baselines": methods,
+        "results/methods_cpu.json": lambda: fitting("methods_cpu"),
+        "results/grids/settings": lambda: grid_table("settings"),
+    }
     | {f"results/grids/compare_{data}": partial(compared, f"compare_{data}") for data in ("digits", "cifar10", "ham")},
-    "docs/PROTECT.md": {"results/protect_cpu.json": lambda: protecting(load("protect_cpu"))},
+    "docs/PROTECT.md": {
+        "gan/shipped/results.json": photos,
+        "results/photos_check_cpu.json": lambda: checked(load("photos_check_cpu")),
+        "results/protect_cpu.json": lambda: protecting(load("protect_cpu")),
+    },
     "docs/METHOD.md": {
         "gan/shipped/noise.json": shipped,
-        "results/grids/survival_h200": lambda: grid_table("survival_h200"),
+        "results/grids/survival": lambda: grid_table("survival"),
+        "results/grids/unseen": lambda: survival_table("as it comes", "unseen", "fast"),
         "results/grids/learned": lambda: grid_table("learned"),
     },
 }
@@ -408,3 +471,4 @@ def rendered(document: str) -> str:
 if __name__ == "__main__":
     for document in PLACES:
         (ROOT / document).write_text(rendered(document))
+    (ROOT / "docs" / "pictures" / "survival.png").write_bytes(survival(rows_of("survival")[0], "as it comes"))

@@ -58,7 +58,8 @@ class PretrainedEncoder(nn.Module):
     """
 
     frozen = True
-    width = 2 * (40 + 112 + 192 + 320) + 1280
+    last = 1280  # features of the last layer, which come last
+    width = 2 * (40 + 112 + 192 + 320) + last
 
     def __init__(self, load: bool = True) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ codes, whoever owns them.
 
 import timm.data
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan.classifier import class_shares
@@ -45,24 +46,62 @@ class ImageNetClassifier(nn.Module):
         return class_shares(logits, TEMPERATURE, "root")
 
 
-def shipped_generator(epsilon: float = 8.0) -> tuple[TrainedGenerator, Card, str]:
+class GroupClassifier(nn.Module):
+    """Images to how near they are to the centre of each of K groups of like photos; frozen.
+
+    Args:
+        centres: float K×D, of length 1 each, of the encoder's last features (``like_features``).
+    """
+
+    centres: Tensor
+
+    def __init__(self, centres: Tensor) -> None:
+        super().__init__()
+        self.encoder = PretrainedEncoder()
+        self.register_buffer("centres", centres)
+        self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "GroupClassifier":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Cosines, float B×K, of images, float B×C×H×W in [0, 1]."""
+        return like_features(self.encoder, images) @ self.centres.T
+
+    def shares(self, logits: Tensor) -> Tensor:
+        """What each group's code weighs, float B×K: all of it the nearest one's."""
+        return F.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
+
+
+def like_features(encoder: PretrainedEncoder, images: Tensor) -> Tensor:
+    """Float B×1280 of length 1, by which like photos are near each other, of images, float B×C×H×W in [0, 1]."""
+    return F.normalize(encoder(images)[:, -encoder.last :])
+
+
+def shipped_generator(epsilon: float = 8.0, centres: Tensor | None = None) -> tuple[TrainedGenerator, Card, str]:
     """The generator, its card, and the sha256 of its noise network's file.
 
     Args:
         epsilon: the bound in grey levels.
+        centres: of groups of like photos, whose codes are to be given instead of ImageNet's classes'
+            (``GroupClassifier``).
 
     Raises:
         GeneratorFileError: the file is missing or damaged.
     """
     network, fields, sha256 = shipped_network()
     info = timm.data.ImageNetInfo()
+    names = [info.index_to_description(i) for i in range(ImageNetClassifier.classes)]
+    if centres is not None:
+        names = [f"group {place}" for place in range(1, len(centres) + 1)]
     card = Card(
         channels=3,
         epsilon=epsilon,
         generator={"noise": fields["noise"]},
         data="procedural pictures and crops of photographs; classes by ImageNet weights",
         fingerprint="",
-        class_names=[info.index_to_description(i) for i in range(ImageNetClassifier.classes)],
+        class_names=names,
         images=fields["images"],
         size=[SIZE, SIZE],
         seed=fields["seed"],
@@ -70,5 +109,6 @@ def shipped_generator(epsilon: float = 8.0) -> tuple[TrainedGenerator, Card, str
         versions=fields["versions"],
     )
     with torch.random.fork_rng():
-        generator = Generator(ImageNetClassifier(), network, ImageNetClassifier.classes, epsilon / 255)
+        reader = ImageNetClassifier() if centres is None else GroupClassifier(centres)
+        generator = Generator(reader, network, len(names), epsilon / 255)
     return TrainedGenerator(generator, epsilon), card, sha256

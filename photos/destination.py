@@ -5,6 +5,7 @@
     <folder>/<the owner's folders>/<photo>.png
     <folder>/manifest.jsonl     first line: about the folder; then one line a photo, or the reason why it is left out
     <folder>/report.html        for the owner
+    <folder>/check.json         what ``photos.check`` measured, if it was asked
 
 While it is being written the manifest is called ``manifest.partial.jsonl``; what an earlier call knew is in
 ``manifest.previous.jsonl``; ``.unfinished/`` holds files that have no final name yet; ``.lock`` stays, empty.
@@ -21,12 +22,21 @@ from filelock import FileLock, Timeout
 from datamodules.config import DataError
 from photos.description.metadata import Output
 from photos.kinds import is_litter
-from photos.manifest import MANIFEST, PARTIAL, PREVIOUS, ManifestHeader, difference, fold_manifests, read_header
+from photos.manifest import (
+    MANIFEST,
+    PARTIAL,
+    PREVIOUS,
+    ManifestHeader,
+    continues,
+    difference,
+    fold_manifests,
+    read_header,
+)
 from photos.photo import SUFFIX
 from photos.text import printable
 from photos.tree import PERMISSIONS, PhotoTree, refuse_protected
 
-REPORT = "report.html"
+REPORT, CHECK = "report.html", "check.json"
 LOCK, UNFINISHED = ".lock", ".unfinished"
 SHARD = ".shard-"  # begins the folder of a shard's own manifests, lock and unfinished files
 
@@ -38,7 +48,7 @@ def planned(source: Path, dest: Path, output: Output) -> PhotoTree:
         DataError: as ``check_places``.
     """
     check_places(source, dest)
-    return PhotoTree(source, SUFFIX[output], (MANIFEST, PARTIAL, PREVIOUS, REPORT))
+    return PhotoTree(source, SUFFIX[output], (MANIFEST, PARTIAL, PREVIOUS, REPORT, CHECK))
 
 
 def check_places(source: Path, dest: Path) -> None:
@@ -162,6 +172,19 @@ def share(dest: Path, header: ManifestHeader) -> None:
         fold_manifests(dest)
 
 
+def begun(dest: Path) -> ManifestHeader | None:
+    """The header that an earlier call left in a folder, or in one of its shards; None where there is none.
+
+    Raises:
+        DataError: it is damaged, or of another version.
+    """
+    for folder in (dest, *sorted(dest.glob(f"{SHARD}*"))):
+        for name in (PARTIAL, PREVIOUS, MANIFEST):
+            if (folder / name).exists() and (found := read_header(folder / name)):
+                return found
+    return None
+
+
 def check_header(folder: Path, header: ManifestHeader) -> None:
     """Refuses a folder that another generator or other options made.
 
@@ -172,6 +195,5 @@ def check_header(folder: Path, header: ManifestHeader) -> None:
         if not (folder / name).exists():
             continue
         before = read_header(folder / name)
-        if before not in (None, header):
-            assert before is not None
+        if before is not None and not continues(header, before):
             raise DataError(f"{printable(folder / name)}: {difference(header, before)}; choose another folder")

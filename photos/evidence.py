@@ -69,15 +69,21 @@ def evidence_of(results: dict[str, Any] | None) -> Evidence:
     return Evidence(verdict, _sentence(verdict, accuracy) + measured, (*rows, ("chance", f"{100 * chance:.1f} %")))
 
 
-def read_evidence(generator: Path) -> Evidence:
-    """Of the results.json beside a generator's file; with several seeds it lies one folder above."""
+def read_evidence(generator: Path, codes: str = "read") -> Evidence:
+    """Of the results.json beside a generator's file; with several seeds it lies one folder above.
+
+    Args:
+        generator: its file.
+        codes: ``folders``, ``groups`` or ``read``: where the photos' codes come from; the generator that comes with the
+            package was measured with each.
+    """
     for folder in (generator.parent, generator.parent.parent):
         try:
             found = json.loads((folder / "results.json").read_text())
         except (OSError, ValueError):
             continue
         if isinstance(found, dict):
-            return evidence_of(found)
+            return evidence_of(found.get(codes, found))
     return evidence_of(None)
 
 

@@ -94,9 +94,9 @@ class PendingNoise(Protocol):
         """A copy of ``photo`` with the noise, cut to so many of the photo's levels."""
 
 
-# photos to what becomes of each, in the same order; where a photo cannot be protected, the reason. What becomes of a
-# photo must not depend on those beside it
-Protect = Callable[[Sequence[Photo]], Sequence[PendingNoise | BadImage]]
+# photos, and their paths below the owner's folder, to what becomes of each, in the same order; where a photo cannot be
+# protected, the reason. What becomes of a photo must not depend on those beside it
+Protect = Callable[[Sequence[Photo], Sequence[str]], Sequence[PendingNoise | BadImage]]
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,8 @@ class _Writer:
 
     def _protected(self, photos: list[tuple[_Item, _Read]]) -> Iterator[tuple[_Item, Line]]:
         """Adds noise to some photos at once and writes them one by one."""
-        noised = self.protect([read.photo for _, read in photos]) if photos else ()
+        sources = [item.found.source for item, _ in photos]
+        noised = self.protect([read.photo for _, read in photos], sources) if photos else ()
         for (item, read), one in zip(photos, noised, strict=True):
             try:
                 if isinstance(one, BadImage):

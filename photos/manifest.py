@@ -8,7 +8,7 @@ import heapq
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,6 +33,9 @@ class ManifestHeader:
         output: ``png``, ``webp`` or ``jpeg``.
         strip: what is left out of the description of photos.
         quality: the lowest of JPEG; 0 for the others.
+        classes: the class folders, in the order of their codes; none where codes are read from the photos.
+        class_level: folders above a class folder.
+        groups: centres of groups of like photos, whose codes the photos get (``photos.groups``); empty for none.
         format: of the manifest.
     """
 
@@ -44,6 +47,9 @@ class ManifestHeader:
     output: Output
     strip: Strip
     quality: int = 0
+    classes: tuple[str, ...] = ()
+    class_level: int = 0
+    groups: str = ""
     format: int = FORMAT
 
 
@@ -197,7 +203,7 @@ def read_header(path: Path) -> ManifestHeader | None:
         fields = json.loads(line)
         if fields.get("format") not in READABLE:
             raise DataError(f"{path}: made by another version of this program; choose another folder")
-        return ManifestHeader(**fields)
+        return ManifestHeader(**fields | {"classes": tuple(fields.get("classes", ()))})
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: no manifest of this program ({error}); choose another folder") from error
 
@@ -209,8 +215,24 @@ def difference(wanted: ManifestHeader, found: ManifestHeader) -> str:
         return "was made by an earlier version of this program, whose copies are measured otherwise"
     if found.checkpoint != wanted.checkpoint:
         return f"was made with another generator ({_named(found)}), not with this one ({_named(wanted)})"
+    if (found.classes, found.class_level, found.groups) != (wanted.classes, wanted.class_level, wanted.groups):
+        return f"was made with {_codes(found)}, now it would be {_codes(wanted)}"
     key = next(key for key in now if before[key] != now[key])
     return f"was made with {key} {before[key]}, now {now[key]} is asked for"
+
+
+def continues(wanted: ManifestHeader, found: ManifestHeader) -> bool:
+    """Whether a folder that was begun with one header may go on with another: further class folders may have come."""
+    grown = wanted.classes[: len(found.classes)] == found.classes and bool(found.classes) == bool(wanted.classes)
+    return grown and replace(found, classes=wanted.classes) == wanted
+
+
+def _codes(head: ManifestHeader) -> str:
+    """Where codes come from, in words."""
+    shown = ", ".join(head.classes[:5]) + (", …" if len(head.classes) > 5 else "")
+    if head.classes:
+        return f"one code for each class folder ({shown})"
+    return "one code for each group of like photos" if head.groups else "codes read from the photos"
 
 
 def _named(head: ManifestHeader) -> str:

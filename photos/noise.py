@@ -60,7 +60,7 @@ def reduced(photo: Photo, channels: int, size: tuple[int, int]) -> np.ndarray:
     The largest centred part of that shape, resized by Lanczos, transparent pixels over white, as training images are by
     default (``data.aspect=crop``). Of more than 8 bits the picture is read as it is displayed.
     """
-    image = _shown(photo, channels)
+    image = shown(photo, channels)
     return np.asarray(ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)).reshape(*size, channels)
 
 
@@ -70,11 +70,11 @@ def whole(photo: Photo, channels: int, side: int = SIDE) -> np.ndarray:
     As it is displayed, as in ``reduced``; by Pillow's bilinear filter, which takes the mean over what a pixel covers as
     the generator's own reduction of training images does.
     """
-    image = _shown(photo, channels).resize((side, side), Image.Resampling.BILINEAR)
+    image = shown(photo, channels).resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(side, side, channels)
 
 
-def _shown(photo: Photo, channels: int) -> Image.Image:
+def shown(photo: Photo, channels: int) -> Image.Image:
     """The photo as it is displayed, in gray or colour; of an animation the first frame."""
     image = plain(photo.image() if photo.display is None else Photo(photo.eight()).image())
     mode = "L" if channels == 1 else "RGB"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -28,16 +28,21 @@ from datamodules.decode import BadImage
 from datamodules.protected import write_atomic
 from gan.imagenet import shipped_generator
 from gan.protection import GENERATOR, SHIPPED, Card, GeneratorFileError, TrainedGenerator
+from photos.classes import NO_FOLDERS, ClassFolders, class_folders
 from photos.description.metadata import Output, Strip
-from photos.destination import REPORT
+from photos.destination import REPORT, begun, planned
 from photos.evidence import Evidence, read_evidence
 from photos.folder import Summary, write_folder
+from photos.groups import centres_of_text, centres_to_text, group_centres
 from photos.manifest import ManifestHeader
 from photos.noise import BATCH, PhotoNoise, add_noise, fused, independent, noise_of, read_codes
 from photos.photo import Change, Photo
 from photos.read import photo_of, read_photo
 from photos.report import page
 from photos.text import printable
+
+ClassChoice = Literal["auto", "folders", "groups", "read"]
+CERTAIN = 1e4  # class logit of a known class; others have 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class Protector:
     def __init__(self, trained: TrainedGenerator, card: Card, checkpoint: str, path: Path) -> None:
         self.generator, self.card, self.checkpoint, self.path = fused(trained.generator), card, checkpoint, path
         self.size = (card.size[0], card.size[1])
+        self.groups = ""  # of like photos, as a manifest holds them; see ``grouped``
 
     @classmethod
     def load(cls, generator: str | Path = "") -> "Protector":
@@ -150,8 +156,16 @@ class Protector:
         noised = self._one(photo)
         return noised.photo, noised.add()
 
-    def protect_photos(self, photos: Sequence[Photo]) -> list[PendingNoise | BadImage]:
-        """Each photo with its noise, not added yet; or why it gets none. Small ones are read several at a time."""
+    def protect_photos(
+        self, photos: Sequence[Photo], labels: Sequence[int | None] | None = None
+    ) -> list[PendingNoise | BadImage]:
+        """Each photo with its noise, not added yet; or why it gets none. Small ones are read several at a time.
+
+        Args:
+            photos: N, of any sizes.
+            labels: N numbers of classes of the generator where they are known, None where they are to be read; none:
+                all are read.
+        """
         made: dict[int, PendingNoise | BadImage] = {}
         fit: dict[int, Photo] = {}
         channels, epsilon = self.card.channels, self.card.epsilon
@@ -161,14 +175,109 @@ class Protector:
             except BadImage as error:
                 made[place] = error
         if fit:
-            codes = read_codes(self.generator, list(fit.values()), channels, self.size, self.batch)
-            for (place, photo), code in zip(fit.items(), codes.split(1), strict=True):
+            known = {} if labels is None else {place: label for place in fit if (label := labels[place]) is not None}
+            codes = {place: self._code(label) for place, label in known.items()}
+            if unread := [place for place in fit if place not in known]:
+                read = read_codes(self.generator, [fit[place] for place in unread], channels, self.size, self.batch)
+                codes |= zip(unread, read.split(1), strict=True)
+            for place, photo in fit.items():
+                code = codes[place]
                 try:
                     noise = noise_of(self.generator, code, photo, min(channels, photo.pixels.shape[-1]), epsilon)
                     made[place] = PendingNoise(photo, noise, code)
                 except BadImage as error:  # its displayed range leaves no room for noise
                     made[place] = error
         return [made[place] for place in range(len(photos))]
+
+    def _code(self, label: int) -> Tensor:
+        """Class logits, float 1×K, that leave no doubt about a class."""
+        logits = torch.zeros(1, len(self.card.class_names))
+        logits[0, label] = CERTAIN
+        return logits.to(next(self.generator.parameters()).device)
+
+    def class_folders(
+        self, source: str | Path, dest: str | Path, choice: ClassChoice = "auto", folders: set[str] | None = None
+    ) -> ClassFolders:
+        """The class folders by which photos get their codes; none where the codes are read from the photos.
+
+        The generator that comes with the package has a code for any class; one that was trained has those of its own
+        classes, so that all folders must bear their names.
+
+        Args:
+            source: the owner's folder.
+            dest: of the copies: what an earlier call for it began is gone on with.
+            choice: ``auto``: folders where there are any; ``folders``; ``groups`` and ``read`` take none.
+            folders: that hold photos, if they are known, as paths below ``source``.
+
+        Raises:
+            DataError: ``folders``, and there are none, or more than the generator has codes for, or of other names;
+                or as ``planned``.
+        """
+        if choice in ("groups", "read"):
+            return NO_FOLDERS
+        source, dest = path_of(str(source)), path_of(str(dest))
+        if folders is None:
+            folders = {os.path.dirname(found.source) for found in planned(source, dest, "png") if found.target}
+        before = begun(dest) if choice == "auto" else None
+        known = ClassFolders(before.classes, before.class_level) if before else None
+        found, names = class_folders(folders, known), self.card.class_names
+        if not found.names:
+            fault = "holds no two folders of photos"
+        elif self.path == SHIPPED and len(found.names) > len(names):
+            fault = f"holds {len(found.names)} folders of photos, and there are codes for {len(names)}"
+        elif self.path != SHIPPED and not set(found.names) <= set(names):
+            other = printable(min(set(found.names) - set(names)))
+            fault = f"holds the folder {other}, and the generator was trained on other classes"
+        else:
+            return found
+        if choice == "folders":
+            raise DataError(f"classes: {printable(source)} {fault}; leave classes=folders out, or sort the photos anew")
+        return NO_FOLDERS
+
+    def grouped(self, source: str | Path, dest: str | Path, choice: ClassChoice = "auto") -> "Protector":
+        """The generator that comes with the package, with codes for groups of like photos of a folder (no fit).
+
+        Itself where it is another generator, whose classes are its own, where the photos are too few for groups, and
+        where the copies were begun without.
+
+        Args:
+            source: the owner's folder, not sorted into classes.
+            dest: of the copies: what an earlier call for it began is gone on with.
+            choice: ``read`` leaves the generator as it is.
+
+        Raises:
+            DataError: ``groups``, and there are too few photos, or the generator is another; or as ``planned``.
+        """
+        source, dest = path_of(str(source)), path_of(str(dest))
+        if choice == "groups" and self.path != SHIPPED:
+            raise DataError("classes: groups are for the generator that comes with the package; leave generator= out")
+        before = None if choice == "read" or self.path != SHIPPED else begun(dest)
+        if choice == "read" or self.path != SHIPPED or (choice == "auto" and before and not before.groups):
+            return self
+        if before and before.groups:
+            try:
+                centres: Tensor | None = centres_of_text(before.groups)
+            except ValueError as error:
+                raise DataError(f"{printable(dest)}: damaged manifest ({error}); choose another folder") from error
+        else:
+            centres = group_centres(source, (f.source for f in planned(source, dest, "png") if f.target), self.size)
+        if centres is None:
+            if choice == "groups":
+                raise DataError(f"classes: {printable(source)} has too few photos for groups; leave classes=groups out")
+            return self
+        other = Protector(*shipped_generator(self.card.epsilon, centres), SHIPPED)
+        other.groups = centres_to_text(centres)
+        return other
+
+    def codes(self, classes: ClassFolders) -> str:
+        """Where the photos' codes come from, in words."""
+        return classes.sentence(len(self.card.class_names) if self.groups else 0)
+
+    def _labels(self, sources: Sequence[str], classes: ClassFolders) -> list[int | None]:
+        """The numbers of the classes of photos, by their paths below the owner's folder."""
+        names = classes.names if self.path == SHIPPED else self.card.class_names
+        numbers = {name: number for number, name in enumerate(names)}
+        return [None if (name := classes.of(source)) is None else numbers[name] for source in sources]
 
     def _in_colour(self, photo: Photo) -> Photo:
         """The photo as it can get the generator's noise: the first build's gives gray ones colours."""
@@ -238,11 +347,13 @@ class Protector:
         assert program is not None
         write_atomic(path_of(str(path)), program.model_proto.SerializeToString())
 
-    def header(self, output: Output, strip: Strip, quality: int = 0) -> ManifestHeader:
+    def header(
+        self, output: Output, strip: Strip, quality: int = 0, classes: ClassFolders = NO_FOLDERS
+    ) -> ManifestHeader:
         """The first line of a folder's manifest."""
         card, quality = self.card, quality if output == "jpeg" else 0
         decided = (self.checkpoint, card.epsilon, card.seed, card.data, output, strip, quality)
-        return ManifestHeader("confoundergan", *decided)
+        return ManifestHeader("confoundergan", *decided, classes.names, classes.level, self.groups)
 
     def protect_folder(
         self,
@@ -254,6 +365,7 @@ class Protector:
         progress: Callable[[Summary], None] = lambda summary: None,
         quality: int = 95,
         shard: tuple[int, int] = (1, 1),
+        classes: ClassFolders | ClassChoice = "auto",
     ) -> Summary:
         """Protects all photos of a folder into another; goes on where a killed call stopped (docs/PROTECT.md).
 
@@ -266,15 +378,23 @@ class Protector:
             progress: called after every photo.
             quality: the lowest of a JPEG; it is raised where the bound asks for it.
             shard: (i, n): the i-th of n equal shares alone; the call that ends last joins them.
+            classes: where the codes come from: what ``class_folders`` gave, or what it is to choose.
 
         Raises:
             DataError: the folders are refused; the message says why.
             OSError: the disk is full; the same call goes on later.
         """
         source, dest = path_of(str(source)), path_of(str(dest))
+        if isinstance(classes, str):
+            found = self.class_folders(source, dest, classes)
+            protector = self if found.names else self.grouped(source, dest, classes)
+            return protector.protect_folder(source, dest, format, strip, workers, progress, quality, shard, found)
+
+        def protect(photos: Sequence[Photo], sources: Sequence[str]) -> list[PendingNoise | BadImage]:
+            return self.protect_photos(photos, self._labels(sources, classes))
 
         def report(manifest: Path, summary: Summary) -> None:
-            text = page(manifest, dest, source, summary, self.card, self.evidence)
+            text = page(manifest, dest, source, summary, self.card, self.evidence(classes), self.codes(classes))
             write_atomic(dest / REPORT, text.encode(), summary.mode & 0o666 | 0o400)
 
         threads = torch.get_num_threads()
@@ -284,32 +404,30 @@ class Protector:
                 warnings.simplefilter("ignore")  # damaged EXIF, large pictures: what matters is raised
                 assert self.batch  # looked at before there are threads
                 return write_folder(
-                    source, dest, self.header(format, strip, quality), self.protect_photos,
+                    source, dest, self.header(format, strip, quality, classes), protect,
                     workers or os.cpu_count() or 1, progress, report, shard,
                 )  # fmt: skip
         finally:
             torch.set_num_threads(threads)
 
-    @cached_property
-    def evidence(self) -> Evidence:
-        """What the generator's own run measured."""
-        return read_evidence(self.path)
+    def evidence(self, classes: ClassFolders) -> Evidence:
+        """What was measured of the generator, with codes from where they come here."""
+        return read_evidence(self.path, "folders" if classes.names else "groups" if self.groups else "read")
 
 
 def find_generator(text: str) -> Path:
     """A generator's file.
 
     Args:
-        text: a .safetensors, a run's folder (of several seeds the first one's), or nothing for the newest finished run
-            under runs/, and where there is none, for the one that ships.
+        text: a .safetensors, a run's folder (of several seeds the first one's), or nothing for the one that ships (a
+            run that happens to be at hand was trained on other pictures than the photos, as a rule).
 
     Raises:
         GeneratorFileError: there is none.
     """
-    finished = sorted(Path("runs").glob("*/results.json"), key=lambda path: path.stat().st_mtime)
-    if not (text or finished):
+    if not text:
         return SHIPPED
-    folder = path_of(text) if text else finished[-1].parent
+    folder = path_of(text)
     if folder.suffix == ".safetensors":
         return folder
     seeds = sorted(folder.glob(f"seed-*/{GENERATOR}"), key=lambda path: (len(path.parent.name), path.parent.name))

@@ -18,6 +18,7 @@ from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from gan.protection import Card
+from photos.check import CheckResult, read_check, section
 from photos.display import Display
 from photos.evidence import Evidence
 from photos.folder import Summary
@@ -26,6 +27,7 @@ from photos.photo import Photo
 from photos.read import read_middle
 from photos.text import printable
 
+CHECKED = "<!-- check -->", "<!-- end of check -->"
 KINDS = 50  # names of a counter that are counted one by one
 SSIM_WINDOW = 11  # pixels, of torchmetrics' kernel; smaller pictures have none
 WORST, LISTED, CROP, BIN = 10, 500, 128, 0.5
@@ -97,7 +99,15 @@ class _Tally:
             heapq.heappop(self.worst)
 
 
-def page(manifest: Path, folder: Path, source: Path, summary: Summary, card: Card, evidence: Evidence) -> str:
+def page(
+    manifest: Path,
+    folder: Path,
+    source: Path,
+    summary: Summary,
+    card: Card,
+    evidence: Evidence,
+    codes: str = "",
+) -> str:
     """The report as HTML; the same for the same folder, whenever it is made.
 
     Args:
@@ -107,6 +117,7 @@ def page(manifest: Path, folder: Path, source: Path, summary: Summary, card: Car
         summary: of the call that made them.
         card: of the generator.
         evidence: of the generator's own test.
+        codes: where the photos' codes come from, in words.
     """
     tally, number = _Tally(), 0
     for line in lines_of(manifest):
@@ -122,9 +133,11 @@ def page(manifest: Path, folder: Path, source: Path, summary: Summary, card: Car
     parts = [
         f"<h1>{_text(evidence.headline)}</h1>",
         f"<p><b>{_text(evidence.sentence)}</b></p>",
+        with_check(read_check(folder, manifest)),
         _table(
             [
                 ("photos with a copy", f"{summary.protected:,}"),
+                ("codes", codes or "–"),
                 ("left out", f"{summary.skipped:,}" + (", with reasons below" if summary.skipped else "")),
                 ("largest change allowed (ε)", f"{card.epsilon:g} of 255 grey levels"),
                 ("largest change found in the files, as displayed", f"{tally.largest:g} of 255"),
@@ -170,6 +183,18 @@ def page(manifest: Path, folder: Path, source: Path, summary: Summary, card: Car
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(evidence.headline)}</title>'
         f"<style>{STYLE}</style>" + "\n".join(parts) + "</html>\n"
     )
+
+
+def with_check(found: CheckResult | None) -> str:
+    """What was measured on these photos, between marks by which a later check finds its place (``renewed``)."""
+    return f"{CHECKED[0]}\n{section(found)}\n{CHECKED[1]}"
+
+
+def renewed(page: str, found: CheckResult) -> str:
+    """A report with another check; as it is where it has no place for one (of an earlier version)."""
+    before, mark, rest = page.partition(CHECKED[0])
+    _, end, rest = rest.partition(CHECKED[1])
+    return before + with_check(found) + rest if mark and end else page
 
 
 def _displayed(ranges: Counter[str]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from datamodules.config import DataError
 from datamodules.decode import BadImage
 from photos.description.metadata import compare_items
-from photos.destination import LOCK, REPORT, SHARD, mode_of
+from photos.destination import CHECK, LOCK, REPORT, SHARD, mode_of
 from photos.folder import contents
 from photos.kinds import is_litter
 from photos.manifest import MANIFEST, PARTIAL, PREVIOUS, Entry, ManifestHeader, Skipped, lines_of, read_header
@@ -48,7 +48,7 @@ def verify_folder(
         progress()
     yield from _unlisted(dest, set(listed.values()))
     if source is not None:
-        for found in PhotoTree(source, SUFFIX[header.output], (MANIFEST, PARTIAL, PREVIOUS, REPORT)):
+        for found in PhotoTree(source, SUFFIX[header.output], (MANIFEST, PARTIAL, PREVIOUS, REPORT, CHECK)):
             if found.source not in listed:
                 reason = found.reason or left_out.get(found.source, "came after the folder was protected")
                 yield found.source, f"has no copy: {reason}"
@@ -71,7 +71,7 @@ def _unlisted(dest: Path, paths: set[str]) -> Iterator[tuple[str, str]]:
         folders[:] = sorted(name for name in folders if not is_litter(name))
         for name in sorted(files):
             path = os.path.relpath(os.path.join(folder, name), dest).replace(os.sep, "/")
-            if path not in paths and path not in (MANIFEST, REPORT, LOCK) and not is_litter(name):
+            if path not in paths and path not in (MANIFEST, REPORT, CHECK, LOCK) and not is_litter(name):
                 yield path, "is not in the manifest"
 
 

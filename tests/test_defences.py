@@ -20,7 +20,7 @@ from experiments.config import ConfigError, compose
 from experiments.results import facts
 from victims.classifier import build_classifier
 from victims.config import RECIPES, VictimConfig
-from victims.defences import DEFENCES, defence_fault, example, operations, passes, written
+from victims.defences import DEFENCES, Parameter, defence_fault, example, operations, passes, written
 from victims.denoise import autoencoder
 from victims.lessons import LESSONS, cloud, strong, taught
 from victims.purify import PURIFIERS, Purified, through
@@ -68,13 +68,14 @@ def test_every_name_has_its_code() -> None:
 def test_examples_and_bounds(name: str) -> None:
     assert written(operations(example(name))) == example(name)
     for number, parameter in enumerate(DEFENCES[name].parameters):
-        values = [f"{p.example:g}" for p in DEFENCES[name].parameters]
-        for outside in (parameter.least - 1, parameter.most + 1):
-            values[number] = f"{outside:g}"
+        values = example(name).split(":")[1:]
+        bounds = isinstance(parameter, Parameter)
+        for outside in (parameter.least - 1, parameter.most + 1) if bounds else ("telegraph",):
+            values[number] = f"{outside:g}" if bounds else outside
             (fault,) = defence_fault("victim.defence", ":".join([name, *values]))
             assert f"expected {parameter.name}" in fault
-        for inside in (parameter.least, parameter.most):
-            values[number] = f"{inside:g}"
+        for inside in (parameter.least, parameter.most) if bounds else parameter.words:
+            values[number] = f"{inside:g}" if bounds else inside
             assert defence_fault("victim.defence", ":".join([name, *values])) == []
 
 

@@ -29,6 +29,7 @@ OTHERS = (
     "killed_grid_cpu.json",
     "methods_cpu.json",
     "victims_cpu.json",
+    "photos_check_cpu.json",
     "grid.json",
 )  # benchmarks, and what a grid was asked
 LAYERS = {"datamodules": 0, "victims": 1, "gan": 2, "baselines": 3, "photos": 4, "callbacks": 4, "experiments": 5}
@@ -184,3 +185,10 @@ def test_the_data_benchmark_measures_all_three(tmp_path: Path, monkeypatch: pyte
     assert found["cache"]["images_per_second"] > 0
     assert found["batches crop+flip"]["batches_per_second"] > 0
     assert [entry["images"] for entry in found["memory"]] == [500, 600]
+
+
+def test_the_list_of_results_names_what_is_there_and_nothing_else() -> None:
+    listed = set(re.findall(r"`((?:grids/)?\w+(?:/\*|\.json))`", (ROOT / "results" / "README.md").read_text()))
+    grids = {f"grids/{path.name}/*" for path in (ROOT / "results" / "grids").iterdir()}
+    files = {path.name for path in (ROOT / "results").glob("*.json")}
+    assert listed - {"results.json", "cells.jsonl", "grid.json", "check.json"} == grids | files

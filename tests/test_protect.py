@@ -570,7 +570,7 @@ def test_requests_that_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_newest_run_is_taken_and_named(
+def test_a_run_that_is_given_is_taken_and_named(
     generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -581,10 +581,10 @@ def test_the_newest_run_is_taken_and_named(
     results = {"chance": 0.5, "mean": {"clean": {"accuracy": {"last": 0.97}}, "fast": {"accuracy": {"last": 0.123}}}}
     (run.parent / "results.json").write_text(json.dumps(results))
     write(tmp_path / "in" / "a.jpg", picture())
-    assert main(["protect", "source=in", "dest=out"]) == 0
-    assert (
-        "runs/first/seed-0/generator.safetensors (the newest run), trained on tiny: cat, dog" in capsys.readouterr().out
-    )
+    assert main(["protect", "source=in", "dest=out", "generator=runs/first"]) == 0
+    assert "runs/first/seed-0/generator.safetensors, trained on tiny: cat, dog" in capsys.readouterr().out
+    assert main(["protect", "source=in", "dest=other"]) == 0
+    assert "(the one that ships)" in capsys.readouterr().out, "a run that happens to lie there is not taken"
     page = (tmp_path / "out" / "report.html").read_text()
     assert "12.3 %" in page
     assert "97.0 %" in page
@@ -793,7 +793,13 @@ def test_a_protection_that_breaks_its_bound_writes_nothing(generator: Path, tmp_
     protector.card = replace(protector.card, epsilon=8.0)
     with pytest.raises(DataError, match="was changed by 8 grey levels, above ε = 2"):
         photo_folder.write_folder(
-            tmp_path / "in", tmp_path / "out", header, protector.protect_photos, 1, lambda s: None, lambda p, s: None
+            tmp_path / "in",
+            tmp_path / "out",
+            header,
+            lambda photos, sources: protector.protect_photos(photos),
+            1,
+            lambda s: None,
+            lambda p, s: None,
         )
     assert "00.png" not in content(tmp_path / "out")
 

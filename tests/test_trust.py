@@ -406,7 +406,7 @@ def test_a_generator_without_effect_is_announced_first(
         write_bytes(tmp_path / "runs" / "r" / path.name, path.read_bytes())
     (tmp_path / "runs" / "r" / "results.json").write_text(json.dumps(results(0.667, 0.667, 0.667, 0.667)))
     write(tmp_path / "in" / "a.jpg", picture())
-    code, shown, _ = run("protect", "in", "out")
+    code, shown, _ = run("protect", "in", "out", "generator=runs/r")
     assert code == 0
     assert shown.startswith("This generator's own test shows no protection")
     assert "photos protected" not in shown
@@ -415,7 +415,7 @@ def test_a_generator_without_effect_is_announced_first(
     assert body.startswith(f"<h1>{HEADLINES['none']}</h1>\n<p><b>This generator&#x27;s own test shows no protection")
     assert "Protected photos" not in page
     (tmp_path / "runs" / "r" / "results.json").write_text(json.dumps(results(0.96, 0.34, 0.96, 0.35)))
-    assert run("protect", "in", "out2")[0] == 0
+    assert run("protect", "in", "out2", "generator=runs/r")[0] == 0
     assert "<h1>Protected photos</h1>" in (tmp_path / "out2" / "report.html").read_text()
 
 

@@ -8,9 +8,10 @@ A defence is written as its operations in order, joined by ``+``, each with its 
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from datamodules.config import AUGMENTATIONS
+from victims.chains import CHAINS
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,38 @@ class Parameter:
             return None
         return f"expected {self.described}, found {text!r}"
 
+    def value(self, text: str) -> float:
+        """A value without fault, as a number."""
+        return int(text) if self.whole else float(text)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One word of an operation.
+
+    Attributes:
+        name: what it is.
+        words: that may be given.
+        example: a usual one.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    example: str
+
+    @property
+    def described(self) -> str:
+        """The parameter in words, with what may be given."""
+        return f"{self.name}: {', '.join(self.words)}"
+
+    def fault(self, text: str) -> str | None:
+        """What is wrong with a value as it is written, or None."""
+        return None if text in self.words else f"expected {self.described}, found {text!r}"
+
+    def value(self, text: str) -> str:
+        """A value without fault."""
+        return text
+
 
 @dataclass(frozen=True)
 class Defence:
@@ -62,14 +95,14 @@ class Defence:
     stage: Literal["pixels", "set", "batch"]
     does: str
     source: str
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[Parameter | Choice, ...] = ()
 
 
 class Operation(NamedTuple):
     """An operation with the values of its parameters."""
 
     name: str
-    values: tuple[float, ...]
+    values: tuple[Any, ...]  # a number for a Parameter, a word for a Choice
 
 
 ISS = "Liu et al., ICML 2023 (image shortcut squeezing)"
@@ -94,6 +127,14 @@ DEFENCES: dict[str, Defence] = {
         "compressed with loss and decoded by Pillow (gray images as gray RGB)",
         "ours, after what platforms do",
         (Parameter("quality", 1, 100, 50, whole=True),),
+    ),
+    "chain": Defence(
+        "pixels",
+        "what happens to published photos, step by step ("
+        + "; ".join(f"{name}: {chain.does}" for name, chain in CHAINS.items())
+        + "); then brought back to its size (bilinear)",
+        "ours, after what platforms and collectors do",
+        (Choice("chain", tuple(CHAINS), "social"),),
     ),
     "bits": Defence(
         "pixels",
@@ -194,7 +235,11 @@ def example(name: str) -> str:
 
 def written(operations: list[Operation]) -> str:
     """The one way to write operations down: ``blur:1.0`` is ``blur:1``."""
-    return "+".join(":".join([name, *(f"{value:g}" for value in values)]) for name, values in operations) or "none"
+    return "+".join(":".join([name, *map(_text, values)]) for name, values in operations) or "none"
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def operations(text: str) -> list[Operation]:
@@ -223,7 +268,7 @@ def _operation(part: str) -> Operation:
     for parameter, text in zip(parameters, texts, strict=True):
         if fault := parameter.fault(text):
             raise ValueError(f"{part!r}: {fault}")
-    return Operation(name, tuple(int(t) if p.whole else float(t) for p, t in zip(parameters, texts, strict=True)))
+    return Operation(name, tuple(p.value(text) for p, text in zip(parameters, texts, strict=True)))
 
 
 def defence_fault(key: str, text: str) -> list[str]:

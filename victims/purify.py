@@ -4,9 +4,9 @@ Each takes images, uint8 N×C×H×W (C = 1 or 3, any size), and its parameters (
 same shape. Nothing is drawn at random, and no image depends on another.
 """
 
-import io
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import adjust_sharpness, rgb_to_grayscale
 
 from datamodules.images import to_float
+from victims.chains import after, coded
 
 Purifier = Callable[[Tensor], Tensor]
 CHUNK = 512  # images at a time: in float they take four times their memory
@@ -60,17 +61,25 @@ def webp(images: Tensor, quality: int) -> Tensor:
     return _coded(images, format="WEBP", quality=quality)
 
 
-def _coded(images: Tensor, **options: object) -> Tensor:
-    return torch.stack([_one_coded(image, options) for image in images])
+def _coded(images: Tensor, **options: Any) -> Tensor:
+    return torch.stack([_by_pillow(image, partial(coded, **options)) for image in images])
 
 
-def _one_coded(image: Tensor, options: dict[str, object]) -> Tensor:
-    kind = "L" if len(image) == 1 else "RGB"
+def _by_pillow(image: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+    """What Pillow makes of an image, uint8 C×H×W, in the same mode and size."""
     array = image.permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array[..., 0] if kind == "L" else array)).save(buffer, **options)  # type: ignore[arg-type]
-    decoded = np.array(Image.open(buffer).convert(kind))  # WebP has no gray
-    return torch.from_numpy(decoded.reshape(array.shape)).permute(2, 0, 1)
+    changed = change(Image.fromarray(np.ascontiguousarray(array[..., 0] if len(image) == 1 else array)))
+    return torch.from_numpy(np.array(changed).reshape(array.shape)).permute(2, 0, 1)
+
+
+def chain(images: Tensor, name: str) -> Tensor:
+    """One of ``victims.chains``; brought back to the images' size (bilinear)."""
+    return torch.stack([_by_pillow(image, partial(_chained, name=name)) for image in images])
+
+
+def _chained(image: Image.Image, name: str) -> Image.Image:
+    changed = after(image, name)
+    return changed if changed.size == image.size else changed.resize(image.size, Image.Resampling.BILINEAR)
 
 
 def bits(images: Tensor, count: int) -> Tensor:
@@ -102,7 +111,7 @@ def sharpen(images: Tensor, factor: float) -> Tensor:
 
 
 PURIFIERS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (gray, blur, median, jpeg, webp, bits, resize, lowpass, sharpen)
+    f.__name__: f for f in (gray, blur, median, jpeg, webp, chain, bits, resize, lowpass, sharpen)
 }
 
 

@@ -2,16 +2,20 @@
 
     python -m experiments.benchmarks.shipped photos=../shared/data/imagenette_224_2500.zip
 
-Writes gan/shipped/results.json, which ``protect`` reads before anything else. The test part is used once a seed.
+Writes gan/shipped/results.json, which ``protect`` reads before anything else; with ``codes=groups`` that part of it
+alone, beside the victims of clean photos that are in it. The test part is used once a seed.
 """
 
+import json
 import shutil
 import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -20,12 +24,13 @@ import torch
 from datamodules.decode import Form, read
 from datamodules.images import ImageSet
 from experiments.folder import environment, progress_bar, write_json
-from photos.protector import SHIPPED, Protector
+from photos.protector import SHIPPED, ClassChoice, Protector
 from victims.config import RECIPES
 from victims.train import train_victim
 
 FORM = Form(64, "crop", 3)
-FATES = ("none", "jpeg:75")  # of the photos after they were shrunk
+FATES = ("none", "jpeg:75", "gray")  # of the photos after they were shrunk
+CODES: tuple[ClassChoice, ...] = ("folders", "groups", "read")  # whose code a photo gets
 
 
 def images_in(folder: Path, suffix: str, classes: list[str]) -> ImageSet:
@@ -35,13 +40,17 @@ def images_in(folder: Path, suffix: str, classes: list[str]) -> ImageSet:
     return ImageSet(torch.from_numpy(pixels), torch.tensor([label for _, label in paths]))
 
 
-def measure(archive: Path, seeds: int, limit: int) -> dict[str, Any]:
+def measure(archive: Path, seeds: int, limit: int, kinds: Sequence[ClassChoice] = CODES) -> dict[str, Any]:
     """Accuracies at the last epoch of victims of clean and of protected photos.
 
     Args:
         archive: ZIP of ``train/<class>/<photo>`` and ``test/<class>/<photo>``.
         seeds: victims of each kind.
         limit: training photos a class.
+        kinds: of codes.
+
+    Returns:
+        For each kind its results; without victims of clean photos (``clean_fast``) unless all kinds are measured.
     """
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
@@ -52,11 +61,10 @@ def measure(archive: Path, seeds: int, limit: int) -> dict[str, Any]:
         for name in classes:
             for path in sorted((root / "train" / name).iterdir())[limit:]:
                 path.unlink()
-        Protector.load(SHIPPED).protect_folder(root / "train", root / "safe")
-        parts = {
-            "clean_fast": images_in(root / "train", ".JPEG", classes),
-            "fast": images_in(root / "safe", ".png", classes),
-        }
+        parts = {"clean": images_in(root / "train", ".JPEG", classes)} if set(kinds) == set(CODES) else {}
+        for codes in kinds:
+            Protector.load(SHIPPED).protect_folder(root / "train", root / codes, classes=codes)
+            parts[codes] = images_in(root / codes, ".png", classes)
         test = images_in(root / "test", ".JPEG", classes)
         shutil.rmtree(root)
         root.mkdir()
@@ -70,23 +78,35 @@ def measure(archive: Path, seeds: int, limit: int) -> dict[str, Any]:
                 report = train_victim(parts[key], test, len(classes), replace(recipe, defence=fate), seed)
                 scores[fate, key].append(report.curve[-1]["accuracy"])
                 bar.advance(task)
-    found = {key: scores["none", key] for key in parts}
-    return {
-        "what": f"{len(parts['fast'])} photos of {archive.stem}, protected at their own size, then shrunk to 64 pixels",
+    what = f"{len(parts[kinds[0]])} photos of {archive.stem}, protected at their own size, then shrunk to 64 pixels"
+    common = {
+        "what": what,
         "chance": 1 / len(classes),
-        "mean": {key: {"accuracy": {"last": sum(values) / len(values)}} for key, values in found.items()},
-        "after": {fate: {key: scores[fate, key] for key in parts} for fate in FATES},
-        "seeds": [{key: values[seed] for key, values in found.items()} for seed in range(seeds)],
         "seconds": time.perf_counter() - began,
         "environment": environment(),
     }
+    keys = {"clean": "clean_fast"} | dict.fromkeys(kinds, "fast")
+    after = {
+        codes: {fate: {keys[key]: scores[fate, key] for key in parts if key in ("clean", codes)} for fate in FATES}
+        for codes in kinds
+    }
+    return {codes: common | {"after": after[codes]} for codes in kinds}
 
 
 def main(arguments: list[str]) -> None:
     given = dict(argument.partition("=")[::2] for argument in arguments)
     archive = Path(given.get("photos", "../shared/data/imagenette_224_2500.zip"))
-    found = measure(archive, int(given.get("seeds", 3)), int(given.get("limit", 200)))
-    write_json(SHIPPED.parent / "results.json", found)
+    kinds = [kind for kind in CODES if kind in given.get("codes", "+".join(CODES)).split("+")]
+    found = measure(archive, int(given.get("seeds", 3)), int(given.get("limit", 200)), kinds)
+    results = SHIPPED.parent / "results.json"
+    before = json.loads(results.read_text()) if len(kinds) < len(CODES) else {}
+    for one in found.values():
+        for fate, scores in one["after"].items():
+            if before:  # the same victims of the same photos as in the run before
+                scores["clean_fast"] = next(iter(before.values()))["after"][fate]["clean_fast"][: len(scores["fast"])]
+        untouched = one["after"]["none"].items()
+        one["mean"] = {name: {"accuracy": {"last": mean(values)}} for name, values in untouched}
+    write_json(results, before | found)
 
 
 if __name__ == "__main__":
