@@ -23,7 +23,7 @@ from photos.classes import NO_FOLDERS, ClassFolders
 from photos.destination import CHECK, REPORT, check_places, control_of, planned, share
 from photos.folder import Summary
 from photos.manifest import MANIFEST, Skipped, entries, lines_of, read_header
-from photos.protector import Protector, amplified
+from photos.protector import SHIPPED, Protector, amplified
 from photos.report import renewed
 from photos.text import printable
 from photos.verify import verify_folder
@@ -245,10 +245,8 @@ def _introduce(protector: Protector, classes: ClassFolders, asked: str) -> None:
         say(evidence.sentence)
     source = "" if asked else " (the one that ships)"
     names = ", ".join(map(printable, protector.card.class_names[:10]))
-    say(
-        f"generator: {printable(protector.path)}{source}, trained on {printable(protector.card.data)}: "
-        f"{names}{', …' if len(protector.card.class_names) > 10 else ''}"
-    )
+    shown = f": {names}{', …' if len(protector.card.class_names) > 10 else ''}" if protector.path != SHIPPED else ""
+    say(f"generator: {printable(protector.path)}{source}, trained on {printable(protector.card.data)}{shown}")
 
 
 def _bar(*columns: object) -> Progress:

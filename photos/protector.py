@@ -393,8 +393,11 @@ class Protector:
         def protect(photos: Sequence[Photo], sources: Sequence[str]) -> list[PendingNoise | BadImage]:
             return self.protect_photos(photos, self._labels(sources, classes))
 
+        # the one that ships was trained on no classes: those of its card are how it reads photos
+        card = replace(self.card, class_names=[]) if self.path == SHIPPED else self.card
+
         def report(manifest: Path, summary: Summary) -> None:
-            text = page(manifest, dest, source, summary, self.card, self.evidence(classes), self.codes(classes))
+            text = page(manifest, dest, source, summary, card, self.evidence(classes), self.codes(classes))
             write_atomic(dest / REPORT, text.encode(), summary.mode & 0o666 | 0o400)
 
         threads = torch.get_num_threads()

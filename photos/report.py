@@ -260,7 +260,7 @@ def _evidence(card: Card, evidence: Evidence) -> list[str]:
     shown = ", ".join(card.class_names[:12]) + (", …" if len(card.class_names) > 12 else "")
     found = [
         f"<p>Trained on {card.images:,} images of <b>{_text(card.data)}</b> ({card.size[1]}×{card.size[0]}, "
-        f"{'gray' if card.channels == 1 else 'colour'}), classes: {_text(shown)}.</p>"
+        f"{'gray' if card.channels == 1 else 'colour'}){f', classes: {_text(shown)}' if shown else ''}.</p>"
     ]
     if not evidence.rows:
         return [*found, f"<p>{_text(evidence.sentence)}</p>"]
