@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib import import_module
 from importlib.resources import files
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 from conftest import SMALL
 
 from experiments.cli import VERBS, main
@@ -192,3 +194,22 @@ def test_the_list_of_results_names_what_is_there_and_nothing_else() -> None:
     grids = {f"grids/{path.name}/*" for path in (ROOT / "results" / "grids").iterdir()}
     files = {path.name for path in (ROOT / "results").glob("*.json")}
     assert listed - {"results.json", "cells.jsonl", "grid.json", "check.json"} == grids | files
+
+
+def test_files_for_other_programs_can_be_read() -> None:
+    for name in ("CITATION.cff", ".pre-commit-config.yaml", ".github/workflows/ci.yml"):
+        assert isinstance(yaml.safe_load((ROOT / name).read_text()), dict), name
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+
+
+def test_what_contributing_names_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"(?:[a-z_]+/)+[A-Za-z_]+\.(?:py|md)", text)
+    assert len(paths) > 8
+    for path in paths:
+        assert (ROOT / path).is_file(), path
+    for target in re.findall(r"^make ([a-z]+)", text, re.M):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target
+    for name, path in re.findall(r"`([A-Z]+)` of\s+`([a-z_/]+\.py)`", text):
+        assert re.search(rf"^{name}\b", (ROOT / path).read_text(), re.M), (name, path)
