@@ -10,7 +10,7 @@ from baselines.noise import check_labels, check_shape, image_draws, pixel_hashes
 from datamodules.augment import draws
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import Norm, Passes
+from datamodules.protection import Norm, Passes
 
 WINDOW = 3  # side of the causal window; its last value is the one that is made
 MARGIN = 4  # first rows and columns, made and then cut off, so that little is left of the random start

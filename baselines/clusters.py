@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import ClustersConfig
-from baselines.generator import NoiseGenerator, check_size, worn
-from baselines.keep import Kept, Resumable
+from baselines.generator import NoiseGenerator, check_size, noised
 from baselines.noise import check_shape, unfitted
+from baselines.passes import PassCounter
 from baselines.surrogate import train_surrogate
-from baselines.tally import Tally
-from datamodules.augment import draws, own_randomness
+from datamodules.augment import draws, isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Norm, Passes
+from datamodules.protection import Norm, Passes
 from gan.protection import quantise
 from victims.classifier import Normalised
 
@@ -24,7 +24,7 @@ CHUNK = 256  # images read together, which decides nothing
 STARTS, LONGEST = 10, 100  # of k-means: starts, of which the best counts, and rounds of each
 
 
-class UnlearnableClusters(Resumable):
+class UnlearnableClusters(ResumableFit):
     """Zhang et al., "Unlearnable Clusters: Towards Label-Agnostic Unlearnable Examples", CVPR 2023 (2301.01217).
 
     A surrogate's features F of all images are divided by k-means into p clusters with centres μ_1, …, μ_p. Every
@@ -35,7 +35,7 @@ class UnlearnableClusters(Resumable):
         min_{ξ_i} E_x KL(softmax μ_{i+1 modulo p} ‖ softmax F(x + δ_i)),   δ_i = g_{ξ_i}(σ), ‖δ_i‖∞ ≤ ε
 
     Images of a cluster become alike (uniformity goes) and sit where others belong (discrepancy goes), whatever classes
-    somebody will teach.
+    somebody will train on.
 
     Published: p = 10, 50 epochs of all images for each generator in batches of 256, Adam with a rate that falls from
     1e-4 as a cosine and a weight decay of 5e-4; ε = 16/255 at 224×224, here ``gan.epsilon``. These, the loss and that
@@ -83,10 +83,10 @@ class UnlearnableClusters(Resumable):
         options, (channels, _, _) = self.options, train.shape
         if len(train) < options.count:
             raise DataError(f"baselines.clusters.count: {options.count} clusters of {len(train)} images; choose less")
-        bound, tally = int(self.epsilon) / 255, Tally()
-        with own_randomness(seed, device), torch.enable_grad():
+        bound, counter = int(self.epsilon) / 255, PassCounter()
+        with isolated_rng(seed, device), torch.enable_grad():
             model = train_surrogate(
-                options.surrogate, train, classes, seed, device, lambda share: progress(share / 2), tally=tally
+                options.surrogate, train, classes, seed, device, lambda share: progress(share / 2), counter=counter
             )
             self.features = headless(model)
             found = self._features(train)
@@ -94,18 +94,18 @@ class UnlearnableClusters(Resumable):
             start = torch.rand(1, *train.shape).to(device)
             makers = [NoiseGenerator(channels, options.width, bound).to(device) for _ in range(options.count)]
             for maker in makers:
-                tally.watch(maker)
+                counter.attach(maker)
             optimizers = [
                 torch.optim.Adam(maker.parameters(), options.lr, weight_decay=options.weight_decay) for maker in makers
             ]
-            kept, first = Kept(self.keep, options, train, seed, device), 0
+            saved, first = FitCheckpoint(self.checkpoint_path, options, train, seed, device), 0
             self.divergences = []
-            if kept.state:
-                for maker, optimizer, state in zip(makers, optimizers, kept.state["makers"], strict=True):
+            if saved.state:
+                for maker, optimizer, state in zip(makers, optimizers, saved.state["makers"], strict=True):
                     maker.load_state_dict(state[0])
                     optimizer.load_state_dict(state[1])
-                first, self.divergences = kept.state["epoch"], kept.state["divergences"]
-                tally.forward, tally.backward = kept.state["passes"]
+                first, self.divergences = saved.state["epoch"], saved.state["divergences"]
+                counter.forward, counter.backward = saved.state["passes"]
             aims = self.centres.roll(-1, 0).softmax(1).to(device)
             for epoch in range(first, options.epochs):
                 total = torch.zeros((), device=device)
@@ -114,24 +114,24 @@ class UnlearnableClusters(Resumable):
                         group["lr"] = options.lr * (1 + math.cos(math.pi * epoch / options.epochs)) / 2
                     for rows in torch.randperm(len(train)).split(options.batch_size):
                         batch = to_float(train.pixels(rows)).to(device)
-                        loss = divergence(self.features(worn(batch, maker(start))), aim)
+                        loss = divergence(self.features(noised(batch, maker(start))), aim)
                         optimizer.zero_grad(set_to_none=True)
                         loss.backward()
                         optimizer.step()
                         total += loss.detach() * len(rows) / len(train) / options.count
                 self.divergences.append(total.item())
                 progress(0.5 + (epoch + 1) / options.epochs / 2)
-                kept.save(
+                saved.save(
                     {
                         "makers": [[m.state_dict(), o.state_dict()] for m, o in zip(makers, optimizers, strict=True)],
                         "epoch": epoch + 1,
                         "divergences": self.divergences,
-                        "passes": [tally.forward, tally.backward],
+                        "passes": [counter.forward, counter.backward],
                     }
                 )
             with torch.no_grad():
                 self.patterns = torch.cat([maker(start) for maker in makers]).cpu()
-        self.passes = tally.passes(len(train))
+        self.passes = counter.passes(len(train))
 
     def protect(self, images: ImageSet) -> Tensor:
         """Protected images, uint8 N×C×H×W.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from datamodules.config import augment_fault, option
+from datamodules.renames import current_fields
 
 Method = Literal[
     "random",
@@ -57,7 +58,7 @@ class EmnConfig:
     step_size: float = option(0.1, "length of such a step, as a share of the bound", gt=0, le=1)
     stop_error: float = option(0.01, "stop when the surrogate errs on less than this share of protected images", ge=0)
     rounds: int = option(50, "stop after so many rounds in any case", ge=1)
-    batch_size: int = option(128, "images a step", ge=2)
+    batch_size: int = option(128, "images per step", ge=2)
     lr: float = option(0.1, "learning rate of the surrogate's sgd", gt=0)
     momentum: float = option(0.9, "momentum of the surrogate's sgd", ge=0, lt=1)
     weight_decay: float = option(5e-4, "weight decay of the surrogate", ge=0)
@@ -106,7 +107,7 @@ class SurrogateConfig:
 
     arch: str = option("narrow", "'narrow' (for CPUs) or any timm model name; published: resnet18")
     epochs: int = option(40, "epochs on the clean images", ge=1)
-    batch_size: int = option(128, "images a step", ge=2)
+    batch_size: int = option(128, "images per step", ge=2)
     lr: float = option(0.1, "peak learning rate of its sgd, then half a cosine", gt=0)
     momentum: float = option(0.9, "momentum of its sgd", ge=0, lt=1)
     weight_decay: float = option(5e-4, "weight decay", ge=0)
@@ -155,7 +156,7 @@ class PilConfig:
     steps: int = option(30, "gradient steps of the noise", ge=1)
     step_size: float = option(0.1, "length of such a step, as a share of the bound", gt=0, le=1)
     epochs: int = option(30, "epochs of the linear classifier on the clean images", ge=1)
-    batch_size: int = option(512, "images a step, in training and in crafting", ge=2)
+    batch_size: int = option(512, "images per step, in training and in crafting", ge=2)
     lr: float = option(0.003, "peak learning rate of the linear classifier's sgd, then half a cosine", gt=0)
 
 
@@ -172,7 +173,7 @@ class RemConfig:
     adversary: float = option(0.5, "bound of the adversary within, as a share of the bound; 0: none", ge=0, le=1)
     adversary_steps: int = option(10, "steps of the adversary", ge=1)
     adversary_step_size: float = option(0.2, "length of such a step, as a share of the adversary's bound", gt=0, le=1)
-    batch_size: int = option(128, "images an iteration", ge=2)
+    batch_size: int = option(128, "images per iteration", ge=2)
     lr: float = option(0.1, "learning rate of the surrogate's sgd", gt=0)
     decay_every: int = option(2000, "iterations after which the learning rate falls to a tenth", ge=1)
     momentum: float = option(0.9, "momentum of the surrogate's sgd", ge=0, lt=1)
@@ -187,10 +188,12 @@ class RemConfig:
 class DeepConfuseConfig:
     """DeepConfuse (Feng et al., NeurIPS 2019)."""
 
-    arch: str = option("narrow", "classifier that is led astray: 'narrow' or any timm model name; published: vgg11")
+    arch: str = option(
+        "narrow", "classifier whose training is misled: 'narrow' or any timm model name; published: vgg11"
+    )
     trials: int = option(1000, "classifiers trained from the start, one after another", ge=1)
     epochs: int = option(20, "epochs of each of them", ge=1)
-    batch_size: int = option(256, "images a step", ge=2)
+    batch_size: int = option(256, "images per step", ge=2)
     classifier_lr: float = option(0.01, "learning rate of the classifier's plain sgd", gt=0)
     lr: float = option(1e-4, "learning rate of the generator's Adam", gt=0)
     width: int = option(16, "channels of the generator at full resolution", ge=8)
@@ -202,7 +205,7 @@ class GueConfig:
 
     arch: str = option("narrow", "classifier of the game: 'narrow' or any timm model name; published: resnet18")
     epochs: int = option(50, "epochs of the game", ge=1)
-    batch_size: int = option(256, "images a step", ge=2)
+    batch_size: int = option(256, "images per step", ge=2)
     steps: int = option(10, "steps in which the classifier's answer is sought, for each batch", ge=1)
     answer_lr: float = option(1e-4, "learning rate of Adam in these steps", gt=0)
     classifier_lr: float = option(0.01, "learning rate of the classifier's plain sgd", gt=0)
@@ -217,7 +220,7 @@ class ClustersConfig:
 
     count: int = option(10, "clusters", ge=2)
     epochs: int = option(50, "epochs of each generator, of all images", ge=1)
-    batch_size: int = option(256, "images a step", ge=1)
+    batch_size: int = option(256, "images per step", ge=1)
     lr: float = option(1e-4, "learning rate of the generators' Adam at the start; it falls as a cosine", gt=0)
     weight_decay: float = option(5e-4, "of the generators' Adam", ge=0)
     width: int = option(16, "channels of a generator at full resolution", ge=8)
@@ -230,22 +233,22 @@ class ClustersConfig:
 
 @dataclass
 class PatternsConfig:
-    """Patterns chosen by hand, one a class: the first build of this project."""
+    """Patterns chosen by hand, one per class: the first build of this project."""
 
     encoder: Literal["efficientnet_lite0", "conv"] = option(
         "efficientnet_lite0", "what reads the image: a frozen network with ImageNet weights; conv: old files alone"
     )
-    second_reader: str = option(
+    auxiliary_classifier: str = option(
         "narrow",
-        "auxiliary classifier, taught like a victim, whose class code is averaged with the head's; 'narrow' or any "
+        "auxiliary classifier, trained like a victim, whose class code is averaged with the head's; 'narrow' or any "
         "timm model name, or none",
     )
-    second_epochs: int = option(30, "epochs of the auxiliary classifier", ge=1)
+    auxiliary_epochs: int = option(30, "epochs of the auxiliary classifier", ge=1)
     hidden: int = option(512, "width of the head that reads the class", ge=8, le=8192)
     dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
     pattern: Literal["waves", "thirds", "tints"] = option(
         "thirds",
-        "what stands for a class: waves of two pixels (for small pictures), of three, or tints of middle and rim (for "
+        "what stands for a class: patterns of period 2 (for small pictures), of three, or tints of middle and rim (for "
         "pictures of similar colours)",
     )
     amplitude: float = option(0.75, "share of the bound that the patterns take", gt=0, lt=1)
@@ -260,13 +263,14 @@ class PatternsConfig:
     weight_decay: float = option(0.1, "weight decay of the head", ge=0)
     width: int = option(32, "encoder=conv: channels at half resolution, doubled at every halving", ge=4, le=1024)
     levels: int = option(3, "encoder=conv: how many times the image is halved", ge=1, le=6)
-    blocks: int = option(1, "encoder=conv: residual blocks a level", ge=0, le=16)
+    blocks: int = option(1, "encoder=conv: residual blocks per level", ge=0, le=16)
 
     @classmethod
-    def of_card(cls, options: dict[str, Any]) -> "PatternsConfig":
+    def from_card(cls, options: dict[str, Any]) -> "PatternsConfig":
         """From the options of a generator as old cards state them; what was of the game alone is left out."""
         known = {own.name for own in fields(cls)}
-        return cls(**{name: value for name, value in options.items() if name in known})
+        current = current_fields(options, "baselines.patterns")
+        return cls(**{name: value for name, value in current.items() if name in known})
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
@@ -305,8 +309,8 @@ class BaselinesConfig:
             "baselines.gue.arch": self.gue.arch,
             "baselines.clusters.surrogate.arch": self.clusters.surrogate.arch,
         }
-        if self.patterns.second_reader != "none":
-            found["baselines.patterns.second_reader"] = self.patterns.second_reader
+        if self.patterns.auxiliary_classifier != "none":
+            found["baselines.patterns.auxiliary_classifier"] = self.patterns.auxiliary_classifier
         return found
 
     def shortened(self) -> "BaselinesConfig":
@@ -322,5 +326,5 @@ class BaselinesConfig:
             deepconfuse=replace(self.deepconfuse, trials=1, epochs=1),
             gue=replace(self.gue, epochs=1, steps=2),
             clusters=replace(self.clusters, epochs=1, surrogate=replace(self.clusters.surrogate, epochs=1)),
-            patterns=replace(self.patterns, second_epochs=1, head_epochs=2),
+            patterns=replace(self.patterns, auxiliary_epochs=1, head_epochs=2),
         )

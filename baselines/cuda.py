@@ -11,7 +11,7 @@ from baselines.noise import check_labels, check_shape, unfitted
 from datamodules.augment import draws
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Passes
+from datamodules.protection import Passes
 
 
 class ConvolutionFilters:
@@ -76,8 +76,8 @@ class ConvolutionFilters:
         protected = torch.empty_like(images.images)
         for label in images.labels.unique():
             rows = images.labels == label
-            worn = F.conv2d(clean[rows].flatten(0, 1)[:, None], self.filters[label][None, None], padding="same")
-            worn = worn.reshape(-1, *self.shape)
-            worn = worn / worn.amax((1, 2, 3), keepdim=True).clamp_min(1e-6)  # a black image stays black
-            protected[rows] = (255 * worn).round().to(torch.uint8)
+            noised = F.conv2d(clean[rows].flatten(0, 1)[:, None], self.filters[label][None, None], padding="same")
+            noised = noised.reshape(-1, *self.shape)
+            noised = noised / noised.amax((1, 2, 3), keepdim=True).clamp_min(1e-6)  # a black image stays black
+            protected[rows] = (255 * noised).round().to(torch.uint8)
         return protected

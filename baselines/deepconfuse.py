@@ -1,4 +1,4 @@
-"""DeepConfuse: a generator whose noise leads the training of a classifier astray, differentiated through its steps."""
+"""DeepConfuse: a generator whose noise misleads the training of a classifier, differentiated through its steps."""
 
 from collections.abc import Callable
 
@@ -7,20 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import DeepConfuseConfig
-from baselines.generator import NoiseGenerator, ProtectsByGenerator, check_size, worn
-from baselines.keep import Kept, Resumable
-from baselines.tally import Tally
-from datamodules.augment import own_randomness
+from baselines.generator import NoiseGenerator, ProtectsByGenerator, check_size, noised
+from baselines.passes import PassCounter
+from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
 
 
-class DeepConfuse(ProtectsByGenerator, Resumable):
+class DeepConfuse(ProtectsByGenerator, ResumableFit):
     """Feng et al., "Learning to Confuse: Generating Training Time Adversarial Data with Auto-Encoder", NeurIPS 2019
     (arXiv 1905.09027).
 
-    A generator g_ξ makes the noise of an image; a classifier f_θ learns from what wears it. ξ is to make f wrong on
+    A generator g_ξ makes the noise of an image; a classifier f_θ learns from images with it. ξ is to make f wrong on
     clean images, whose training on protected ones is a constraint:
 
         max_ξ E ℓ(f_θ*(x), y),   θ* = argmin_θ E ℓ(f_θ(x + g_ξ(x)), y)
@@ -32,7 +32,7 @@ class DeepConfuse(ProtectsByGenerator, Resumable):
         ξ ← ξ + α_g·∇_ξ ℓ(f_{θ′}(x_i), y_i)
 
     the gradient going through the tried step; then g′ becomes g, and the next trial begins. Since g′ and with
-    it the path do not depend on ξ, both go on in one walk, and no θ_i is stored.
+    it the path do not depend on ξ, both are computed in one pass, and no θ_i is stored.
 
     Published for CIFAR-10: L∞ 0.032 (8/255); f a VGG-11; at most 1,000 trials of 20 epochs each in batches of 256,
     α_f = 0.01, α_g = 1e-4 with Adam; five to seven days on one GPU. All this is of the program that its authors
@@ -74,51 +74,51 @@ class DeepConfuse(ProtectsByGenerator, Resumable):
         check_size(self.name, train)
         options, (channels, height, width) = self.options, train.shape
         images, labels = train.images.to(device), train.labels.to(device)
-        tally, self.losses, first = Tally(), [], 0
-        with own_randomness(seed, device), torch.enable_grad():
+        counter, self.losses, first = PassCounter(), [], 0
+        with isolated_rng(seed, device), torch.enable_grad():
             generator = NoiseGenerator(channels, options.width, int(self.epsilon) / 255).to(device)
             before = NoiseGenerator(channels, options.width, int(self.epsilon) / 255).to(device)
             before.requires_grad_(False)
             optimizer = torch.optim.Adam(generator.parameters(), options.lr)
-            tally.watch(generator)
-            tally.watch(before)
-            kept = Kept(self.keep, options, train, seed, device)
-            if kept.state:
-                generator.load_state_dict(kept.state["generator"])
-                optimizer.load_state_dict(kept.state["optimizer"])
-                first, self.losses = kept.state["trial"], kept.state["losses"]
-                tally.forward, tally.backward = kept.state["passes"]
+            counter.attach(generator)
+            counter.attach(before)
+            saved = FitCheckpoint(self.checkpoint_path, options, train, seed, device)
+            if saved.state:
+                generator.load_state_dict(saved.state["generator"])
+                optimizer.load_state_dict(saved.state["optimizer"])
+                first, self.losses = saved.state["trial"], saved.state["losses"]
+                counter.forward, counter.backward = saved.state["passes"]
             parts = max(1, len(train) // options.batch_size)
             for trial in range(first, options.trials):
                 before.load_state_dict(generator.state_dict())
                 model = build_classifier(options.arch, classes, channels, (height, width)).to(device).train()
-                tally.watch(model)
+                counter.attach(model)
                 total = torch.zeros((), device=device)
                 for epoch in range(options.epochs):
                     for rows in torch.randperm(len(train)).to(device).tensor_split(parts):
                         batch, of = to_float(images[rows]), labels[rows]
-                        loss = astray(model, generator, batch, of, options.classifier_lr)
+                        loss = unrolled_loss(model, generator, batch, of, options.classifier_lr)
                         optimizer.zero_grad(set_to_none=True)
                         (-loss).backward()
                         optimizer.step()
                         total += loss.detach() * len(rows)
-                        follow(model, worn(batch, before(batch)), of, options.classifier_lr)
+                        follow(model, noised(batch, before(batch)), of, options.classifier_lr)
                     progress((trial + (epoch + 1) / options.epochs) / options.trials)
                 self.losses.append(total.item() / options.epochs / len(train))
-                kept.save(
+                saved.save(
                     {
                         "generator": generator.state_dict(),
                         "optimizer": optimizer.state_dict(),
                         "trial": trial + 1,
                         "losses": self.losses,
-                        "passes": [tally.forward, tally.backward],
+                        "passes": [counter.forward, counter.backward],
                     }
                 )
         self.generator, self.channels = generator.eval().requires_grad_(False), channels
-        self.passes = tally.passes(len(train))
+        self.passes = counter.passes(len(train))
 
 
-def astray(model: nn.Module, generator: nn.Module, images: Tensor, labels: Tensor, lr: float) -> Tensor:
+def unrolled_loss(model: nn.Module, generator: nn.Module, images: Tensor, labels: Tensor, lr: float) -> Tensor:
     """Loss on clean images after one tried step of the classifier on protected ones; differentiable in the generator.
 
     Args:
@@ -135,7 +135,7 @@ def astray(model: nn.Module, generator: nn.Module, images: Tensor, labels: Tenso
         return F.cross_entropy(functional_call(model, {**at, **statistics}, (of,)), labels)
 
     slopes = torch.autograd.grad(
-        loss(weights, worn(images, generator(images))), list(weights.values()), create_graph=True
+        loss(weights, noised(images, generator(images))), list(weights.values()), create_graph=True
     )
     tried = {name: value - lr * slope for (name, value), slope in zip(weights.items(), slopes, strict=True)}
     return loss(tried, images)

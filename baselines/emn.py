@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import EmnConfig
-from baselines.keep import Kept, Resumable
 from baselines.noise import NoiseByImage, check_classes, protect_by_class, protect_by_image
-from baselines.tally import Tally
-from datamodules.augment import augment, draws, own_randomness
+from baselines.passes import PassCounter
+from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Norm, Passes
+from datamodules.protection import Norm, Passes
 from victims.classifier import build_classifier
 
 
-class ErrorMinimising(Resumable):
+class ErrorMinimising(ResumableFit):
     """Huang et al., "Unlearnable Examples: Making Personal Data Unexploitable", ICLR 2021 (arXiv 2101.04898).
 
     The noise δ, zero at the start, and a surrogate f_θ minimise the same loss in turns:
@@ -31,9 +31,9 @@ class ErrorMinimising(Resumable):
     until f_θ errs on less than λ of the protected images, or ``rounds`` are over: ``error`` and ``rounds`` tell which.
     Published: T = 20, α = ε/10, M = 10, λ = 1 %; SGD 0.1, momentum 0.9, weight decay 5e-4; no augmentation.
 
-    ``kind=sample``: one δ an image, which exists for the images of ``fit`` alone; they are known again by the sha256 of
-    their pixels, and equal images share the noise of the first of them. ``kind=class``: one δ a class, worn by any
-    image of that class and size; its gradient is the sum over all images of the class. Neither is label-free.
+    ``kind=sample``: one δ per image, which exists for the images of ``fit`` alone; they are known again by the sha256
+    of their pixels, and equal images share the noise of the first of them. ``kind=class``: one δ per class, added to
+    any image of that class and size; its gradient is the sum over all images of the class. Neither is label-free.
 
     Bound: L∞ at ε rounded down to whole grey levels, in crafting as in what is stored.
 
@@ -77,19 +77,19 @@ class ErrorMinimising(Resumable):
         if by_class:
             check_classes(self.name, train, classes)
         channels, height, width = train.shape
-        with own_randomness(seed, device), torch.enable_grad():
+        with isolated_rng(seed, device), torch.enable_grad():
             model = build_classifier(options.arch, classes, channels, (height, width))
             model.to(device).to(memory_format=torch.channels_last)
-            tally = Tally(model)
+            counter = PassCounter(model)
             crafting = _Crafting(options, int(self.epsilon), model, train, classes if by_class else len(train), device)
-            kept, done = Kept(self.keep, options, train, seed, device), 0
-            if kept.state:
-                done = self.rounds = kept.state["rounds"]
-                self.error = kept.state["error"]
-                model.load_state_dict(kept.state["model"])
-                crafting.optimizer.load_state_dict(kept.state["optimizer"])
-                crafting.noise, crafting.left = kept.state["noise"].to(device), kept.state["left"]
-                tally.forward, tally.backward = kept.state["passes"]
+            saved, done = FitCheckpoint(self.checkpoint_path, options, train, seed, device), 0
+            if saved.state:
+                done = self.rounds = saved.state["rounds"]
+                self.error = saved.state["error"]
+                model.load_state_dict(saved.state["model"])
+                crafting.optimizer.load_state_dict(saved.state["optimizer"])
+                crafting.noise, crafting.left = saved.state["noise"].to(device), saved.state["left"]
+                counter.forward, counter.backward = saved.state["passes"]
             for self.rounds in range(done + 1, options.rounds + 1):
                 crafting.train_surrogate(draws(seed, self.rounds))
                 for step in range(options.steps):
@@ -99,13 +99,13 @@ class ErrorMinimising(Resumable):
                 if self.error < options.stop_error:
                     break
                 networks: dict[str, Any] = {"model": model, "optimizer": crafting.optimizer}
-                kept.save(
+                saved.save(
                     {name: network.state_dict() for name, network in networks.items()}
                     | {"rounds": self.rounds, "error": self.error, "noise": crafting.noise, "left": crafting.left}
-                    | {"passes": [tally.forward, tally.backward]}
+                    | {"passes": [counter.forward, counter.backward]}
                 )
         progress(1.0)
-        self.passes = tally.passes(len(train))
+        self.passes = counter.passes(len(train))
         if by_class:
             self.patterns = crafting.noise.cpu()
         else:
@@ -133,7 +133,7 @@ class _Crafting:
         levels: bound in whole grey levels.
         model: the surrogate, on the device.
         train: the images.
-        count: how many noises: N, one an image, or K, one a class.
+        count: how many noises: N, one per image, or K, one per class.
         device: of everything.
     """
 
@@ -154,22 +154,22 @@ class _Crafting:
         """The next shuffled batch of rows, epoch after epoch."""
         count = len(self.images)
         if not self.left:
-            # equal batches of at least batch_size: no crumb for batch norm to stumble over
+            # equal batches of at least batch_size: no small last batch for batch normalisation
             self.left = list(torch.randperm(count).tensor_split(max(1, count // self.options.batch_size)))
         return self.left.pop(0).to(self.images.device)
 
-    def _worn(self, rows: Tensor) -> Tensor:
+    def _noised(self, rows: Tensor) -> Tensor:
         """The images at ``rows`` (int64 B) with their noise, float B×C×H×W in [0, 1]."""
         noise = self.noise[self.labels[rows] if self.by_class else rows]
-        worn = (to_float(self.images[rows]) + noise).clamp(0, 1)
-        return worn.contiguous(memory_format=torch.channels_last)
+        noised = (to_float(self.images[rows]) + noise).clamp(0, 1)
+        return noised.contiguous(memory_format=torch.channels_last)
 
     def train_surrogate(self, generator: torch.Generator) -> None:
         """M batches of SGD on what a victim would see; the generator draws the augmentation."""
         self.model.train()
         for _ in range(self.options.surrogate_steps):
             rows = self._next()
-            batch = augment(self._worn(rows), self.options.augment, generator)
+            batch = augment(self._noised(rows), self.options.augment, generator)
             loss = F.cross_entropy(self.model(batch), self.labels[rows])
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -184,9 +184,9 @@ class _Crafting:
         total = torch.zeros_like(self.noise) if self.by_class else None
         for rows in self.parts:
             # by the published attack the gradient is that of the clipped image: black and white pixels keep one
-            worn = self._worn(rows).requires_grad_()
-            loss = F.cross_entropy(self.model(worn), self.labels[rows], reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, worn)
+            noised = self._noised(rows).requires_grad_()
+            loss = F.cross_entropy(self.model(noised), self.labels[rows], reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, noised)
             if total is not None:
                 total.index_add_(0, self.labels[rows], gradient)
                 continue
@@ -200,5 +200,5 @@ class _Crafting:
     def error(self) -> float:
         """The surrogate's share of errors on all protected images, in [0, 1]."""
         self.model.eval()
-        wrong = sum(int((self.model(self._worn(rows)).argmax(1) != self.labels[rows]).sum()) for rows in self.parts)
+        wrong = sum(int((self.model(self._noised(rows)).argmax(1) != self.labels[rows]).sum()) for rows in self.parts)
         return wrong / len(self.images)

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from baselines.noise import unfitted
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Norm, Passes
+from datamodules.protection import Norm, Passes
 from gan.encoder import Residual, group_norm
 from gan.protection import quantise
 
-SMALLEST = 4  # pixels a side: the network halves twice
+SMALLEST = 4  # pixels per side: the network halves twice
 CHUNK = 256  # images protected together, which decides nothing: there are no batch statistics
 
 
@@ -53,7 +53,7 @@ def _narrowing(width: int) -> nn.Module:
     return nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, width // 2, 1))
 
 
-def worn(images: Tensor, noise: Tensor) -> Tensor:
+def noised(images: Tensor, noise: Tensor) -> Tensor:
     """x + n as it can be stored, in [0, 1], with the slope of x + n: what is clipped keeps its gradient."""
     total = images + noise
     return total + (total.clamp(0, 1) - total).detach()
@@ -76,7 +76,7 @@ class ProtectsByGenerator:
 
     Attributes:
         generator: images, float B×C×H×W in [0, 1], to noise; in evaluation mode, set by ``fit``.
-        smallest: pixels a side that it takes at least.
+        smallest: pixels per side that it takes at least.
     """
 
     name: str

@@ -7,18 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import GueConfig
-from baselines.generator import NoiseGenerator, ProtectsByGenerator, check_size, worn
-from baselines.keep import Kept, Resumable
-from baselines.tally import Tally
-from datamodules.augment import own_randomness
+from baselines.generator import NoiseGenerator, ProtectsByGenerator, check_size, noised
+from baselines.passes import PassCounter
+from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
 
 Weights = dict[str, Tensor]
 
 
-class GameGenerator(ProtectsByGenerator, Resumable):
+class GameGenerator(ProtectsByGenerator, ResumableFit):
     """Liu et al., "Game-Theoretic Unlearnable Example Generator", AAAI 2024 (arXiv 2401.17523).
 
     The leader, a generator g_ξ, chooses noise; the follower, a classifier f_θ, answers with θ*(ξ), which minimises the
@@ -45,7 +45,7 @@ class GameGenerator(ProtectsByGenerator, Resumable):
     Bound: L∞ at ε rounded down to whole grey levels, in training as in what is stored.
 
     Deviations: the default f is ``narrow`` (published: ResNet-18), g the small network of baselines/generator.py
-    (published: a U-Net with batch statistics). f is in training mode, and its statistics follow one look a batch, at
+    (published: a U-Net with batch statistics). f is in training mode, and its statistics follow one look per batch, at
     protected images (published: each look). The last generator protects (published: the last, or that whose noise a
     new classifier does worst after, measured on test images every 5 epochs). Black and white pixels are clipped with
     the slope of the unclipped sum. The last, smaller batch of an epoch is spread over the others. The game with
@@ -79,16 +79,16 @@ class GameGenerator(ProtectsByGenerator, Resumable):
         options, (channels, height, width) = self.options, train.shape
         images, labels = train.images.to(device), train.labels.to(device)
         self.history, first = [], 0
-        with own_randomness(seed, device), torch.enable_grad():
+        with isolated_rng(seed, device), torch.enable_grad():
             generator = NoiseGenerator(channels, options.width, int(self.epsilon) / 255).to(device)
             model = build_classifier(options.arch, classes, channels, (height, width)).to(device).train()
-            tally = Tally(generator, model)
-            kept = Kept(self.keep, options, train, seed, device)
-            if kept.state:
-                generator.load_state_dict(kept.state["generator"])
-                model.load_state_dict(kept.state["model"])
-                first, self.history = kept.state["epoch"], [(a, b) for a, b in kept.state["history"]]
-                tally.forward, tally.backward = kept.state["passes"]
+            counter = PassCounter(generator, model)
+            saved = FitCheckpoint(self.checkpoint_path, options, train, seed, device)
+            if saved.state:
+                generator.load_state_dict(saved.state["generator"])
+                model.load_state_dict(saved.state["model"])
+                first, self.history = saved.state["epoch"], [(a, b) for a, b in saved.state["history"]]
+                counter.forward, counter.backward = saved.state["passes"]
             parts = max(1, len(train) // options.batch_size)
             for epoch in range(first, options.epochs):
                 sums = torch.zeros(2, device=device)
@@ -97,17 +97,17 @@ class GameGenerator(ProtectsByGenerator, Resumable):
                     sums += len(rows) / len(train) * losses
                 self.history.append((sums[0].item(), sums[1].item()))
                 progress((epoch + 1) / options.epochs)
-                kept.save(
+                saved.save(
                     {
                         "generator": generator.state_dict(),
                         "model": model.state_dict(),
                         "epoch": epoch + 1,
                         "history": [list(pair) for pair in self.history],
-                        "passes": [tally.forward, tally.backward],
+                        "passes": [counter.forward, counter.backward],
                     }
                 )
         self.generator, self.channels = generator.eval().requires_grad_(False), channels
-        self.passes = tally.passes(len(train))
+        self.passes = counter.passes(len(train))
 
 
 def payoff(logits: Tensor, labels: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def move(model: nn.Module, generator: nn.Module, images: Tensor, labels: Tensor,
     def loss(at: Weights, of: Tensor) -> Tensor:
         return F.cross_entropy(functional_call(model, {**at, **statistics}, (of,)), labels)
 
-    protected = worn(images, generator(images))
+    protected = noised(images, generator(images))
     fixed = protected.detach()
     answer: Weights = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}
     seeker = torch.optim.Adam(answer.values(), options.answer_lr)

@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import HypoConfig
-from baselines.keep import Kept, Resumable
 from baselines.noise import CraftedByImage, NoiseByImage
+from baselines.passes import PassCounter
 from baselines.surrogate import craft, train_surrogate
-from baselines.tally import Tally
-from datamodules.augment import own_randomness
+from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet
 
 
-class Hypocritical(CraftedByImage, Resumable):
+class Hypocritical(CraftedByImage, ResumableFit):
     """Tao et al., "Better Safe Than Sorry: Preventing Delusive Adversaries with Adversarial Training", NeurIPS 2021.
 
     Against a classifier f trained on the clean images, in evaluation mode, the noise of every image minimises
@@ -48,18 +48,18 @@ class Hypocritical(CraftedByImage, Resumable):
         Raises:
             ValueError: the surrogate's architecture is unknown or cannot take these images.
         """
-        options, bound, tally = self.options, int(self.epsilon) / 255, Tally()
-        with own_randomness(seed, device), torch.enable_grad():
+        options, bound, counter = self.options, int(self.epsilon) / 255, PassCounter()
+        with isolated_rng(seed, device), torch.enable_grad():
             model = train_surrogate(
-                options.surrogate, train, classes, seed, device, lambda s: progress(s / 2), tally=tally
+                options.surrogate, train, classes, seed, device, lambda s: progress(s / 2), counter=counter
             )
 
-            kept = Kept(self.keep, options, train, seed, device)
-            if kept.state:
-                tally.forward, tally.backward = kept.state["passes"]
+            saved = FitCheckpoint(self.checkpoint_path, options, train, seed, device)
+            if saved.state:
+                counter.forward, counter.backward = saved.state["passes"]
 
             def save(made: list[Tensor]) -> None:
-                kept.save({"made": made, "passes": [tally.forward, tally.backward]})
+                saved.save({"made": made, "passes": [counter.forward, counter.backward]})
 
             def objective(images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
                 return F.cross_entropy(model(images + noise), labels)
@@ -73,8 +73,8 @@ class Hypocritical(CraftedByImage, Resumable):
                 options.batch_size,
                 device,
                 lambda s: progress((1 + s) / 2),
-                made=kept.state["made"] if kept.state else None,
+                made=saved.state["made"] if saved.state else None,
                 save=save,
             )
-        self.passes = tally.passes(len(train))
+        self.passes = counter.passes(len(train))
         self.own = NoiseByImage(train.images, noise)

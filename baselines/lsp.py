@@ -20,7 +20,7 @@ from baselines.noise import (
 from datamodules.augment import draws
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import Norm, Passes
+from datamodules.protection import Norm, Passes
 
 
 class LinearlySeparable:

@@ -8,7 +8,7 @@ from torch import Tensor
 from datamodules.augment import draws
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import Norm, Passes
+from datamodules.protection import Norm, Passes
 from gan.protection import quantise
 
 

@@ -11,7 +11,7 @@ from baselines.noise import check_classes, check_labels, check_shape, unfitted
 from datamodules.augment import draws
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import Norm, Passes
+from datamodules.protection import Norm, Passes
 
 FLOOR = 1e-6  # of a variance: pixels that are alike in all images have none
 
@@ -30,7 +30,7 @@ class OnePixel:
 
     Deviations: the published program divides by the standard deviation over images and channels; this is the paper's
     variance, with a floor of 1e-6. Where choices are equally good (the dark rim of all digits), the seed decides;
-    elsewhere nothing depends on it. With more pixels a class takes the best places, one colour each.
+    elsewhere nothing depends on it. With more pixels, a class takes the best places, one colour each.
 
     Args:
         options: of this method.

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from baselines.config import PilConfig, SurrogateConfig
 from baselines.noise import CraftedByImage, NoiseByImage
+from baselines.passes import PassCounter
 from baselines.surrogate import craft, train_surrogate
-from baselines.tally import Tally
-from datamodules.augment import own_randomness
+from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet
 
 
@@ -53,9 +53,9 @@ class Linearising(CraftedByImage):
         self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
     ) -> None:
         """Trains the linear classifier and crafts the noise; see Protection."""
-        options, bound, tally = self.options, int(self.epsilon) / 255, Tally()
-        with own_randomness(seed, device), torch.enable_grad():
-            model = linear_classifier(options, train, classes, seed, device, lambda s: progress(s / 2), tally)
+        options, bound, counter = self.options, int(self.epsilon) / 255, PassCounter()
+        with isolated_rng(seed, device), torch.enable_grad():
+            model = linear_classifier(options, train, classes, seed, device, lambda s: progress(s / 2), counter)
             uniform = torch.full((classes,), 1 / classes, device=device)
 
             def objective(images: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Linearising(CraftedByImage):
             noise = craft(
                 objective, train, start, schedule, options.batch_size, device, lambda s: progress((1 + s) / 2), False
             )
-        self.passes = tally.passes(len(train))  # a step looks at the image and at the noise alone
+        self.passes = counter.passes(len(train))  # a step looks at the image and at the noise alone
         self.own = NoiseByImage(train.images, noise)
 
 
@@ -81,11 +81,11 @@ def linear_classifier(
     seed: int,
     device: torch.device,
     progress: Callable[[float], None],
-    tally: Tally | None = None,
+    counter: PassCounter | None = None,
 ) -> nn.Module:
     """Logits of pixels in [0, 1] by one matrix, without bias, trained on clean images; arguments as of ``fit``."""
     learning = SurrogateConfig(
         epochs=options.epochs, batch_size=options.batch_size, lr=options.lr, weight_decay=0.0, augment="none"
     )
     linear = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(train.shape), classes, bias=False))
-    return train_surrogate(learning, train, classes, seed, device, progress, linear, tally)
+    return train_surrogate(learning, train, classes, seed, device, progress, linear, counter)

@@ -9,7 +9,7 @@ from baselines.config import RandomConfig
 from baselines.noise import image_draws, pixel_hashes, protect_by_class, random_signs, unfitted
 from datamodules.augment import draws
 from datamodules.images import ImageSet
-from datamodules.protected import Norm, Passes
+from datamodules.protection import Norm, Passes
 from gan.protection import quantise
 
 

@@ -18,7 +18,7 @@ from baselines.pil import Linearising
 from baselines.random_noise import RandomNoise
 from baselines.rem import RobustErrorMinimising
 from baselines.tap import Targeted
-from datamodules.protected import Protection
+from datamodules.protection import Protection
 
 
 def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Protection:

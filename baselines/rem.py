@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import RemConfig
-from baselines.keep import Kept, Resumable
 from baselines.noise import CraftedByImage, NoiseByImage
+from baselines.passes import PassCounter
 from baselines.surrogate import signed_steps
-from baselines.tally import Tally
-from datamodules.augment import augment, draws, own_randomness
+from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
 
 
-class RobustErrorMinimising(CraftedByImage, Resumable):
+class RobustErrorMinimising(CraftedByImage, ResumableFit):
     """Fu et al., "Robust Unlearnable Examples: Protecting Data Against Adversarial Learning", ICLR 2022 (2203.14533).
 
     Noise δ, an adversary ρ within, and transformations t of the distribution T:
@@ -61,10 +61,10 @@ class RobustErrorMinimising(CraftedByImage, Resumable):
         """
         options = self.options
         channels, height, width = train.shape
-        with own_randomness(seed, device), torch.enable_grad():
+        with isolated_rng(seed, device), torch.enable_grad():
             model = build_classifier(options.arch, classes, channels, (height, width))
             model.to(device).to(memory_format=torch.channels_last)
-            tally = Tally(model)
+            counter = PassCounter(model)
             crafting = Robust(options, int(self.epsilon) / 255, model, draws(seed, 0))
             images, labels = train.images.to(device), train.labels.to(device)
             optimizer = torch.optim.SGD(
@@ -74,35 +74,35 @@ class RobustErrorMinimising(CraftedByImage, Resumable):
             parts: list[Tensor] = []
             made: list[Tensor] = []
             first = 0
-            kept = Kept(self.keep, options, train, seed, device)
-            if kept.state:
-                first, parts, made = (kept.state[key] for key in ("iteration", "parts", "made"))
-                model.load_state_dict(kept.state["model"])
-                optimizer.load_state_dict(kept.state["optimizer"])
-                schedule.load_state_dict(kept.state["schedule"])
-                crafting.generator.set_state(kept.state["generator"])
-                tally.forward, tally.backward = kept.state["passes"]
+            saved = FitCheckpoint(self.checkpoint_path, options, train, seed, device)
+            if saved.state:
+                first, parts, made = (saved.state[key] for key in ("iteration", "parts", "made"))
+                model.load_state_dict(saved.state["model"])
+                optimizer.load_state_dict(saved.state["optimizer"])
+                schedule.load_state_dict(saved.state["schedule"])
+                crafting.generator.set_state(saved.state["generator"])
+                counter.forward, counter.backward = saved.state["passes"]
 
             def save(iteration: int) -> None:
                 networks: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
-                kept.save(
+                saved.save(
                     {name: network.state_dict() for name, network in networks.items()}
                     | {"iteration": iteration, "parts": parts, "made": made}
-                    | {"generator": crafting.generator.get_state(), "passes": [tally.forward, tally.backward]}
+                    | {"generator": crafting.generator.get_state(), "passes": [counter.forward, counter.backward]}
                 )
 
             batches = -(-len(train) // options.batch_size)
             work = options.iterations + batches
             for iteration in range(first, options.iterations):
                 if not parts:
-                    # equal batches of at least batch_size: no crumb for batch norm to stumble over
+                    # equal batches of at least batch_size: no small last batch for batch normalisation
                     count = max(1, len(train) // options.batch_size)
                     parts = list(torch.randperm(len(train)).to(device).tensor_split(count))
                 rows = parts.pop()
                 batch, of = to_float(images[rows]), labels[rows]
-                worn = crafting.attacked(crafting.transformed(batch + crafting.noise(batch, of)), of)
+                noised = crafting.attacked(crafting.transformed(batch + crafting.noise(batch, of)), of)
                 model.train()
-                loss = F.cross_entropy(model(worn.contiguous(memory_format=torch.channels_last)), of)
+                loss = F.cross_entropy(model(noised.contiguous(memory_format=torch.channels_last)), of)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -114,7 +114,7 @@ class RobustErrorMinimising(CraftedByImage, Resumable):
                 made.append(crafting.noise(to_float(images[rows]), labels[rows]).cpu())
                 progress((options.iterations + number + 1) / work)
                 save(options.iterations)
-        self.passes = tally.passes(len(train))
+        self.passes = counter.passes(len(train))
         self.own = NoiseByImage(train.images, torch.cat(made))
 
 
@@ -145,8 +145,8 @@ class Robust:
         gradient = torch.zeros_like(images)
         for _ in range(self.options.samples):
             seen = self.transformed(images + noise)
-            worn = seen + (self.attacked(seen.detach(), labels) - seen.detach())
-            gradient += torch.autograd.grad(F.cross_entropy(self._logits(worn), labels), noise)[0]
+            noised = seen + (self.attacked(seen.detach(), labels) - seen.detach())
+            gradient += torch.autograd.grad(F.cross_entropy(self._logits(noised), labels), noise)[0]
         return (gradient / self.options.samples * noise).sum()
 
     def transformed(self, images: Tensor) -> Tensor:

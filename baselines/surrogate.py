@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config import SurrogateConfig
-from baselines.tally import Tally
+from baselines.passes import PassCounter
 from datamodules.augment import augment, draws
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
@@ -24,7 +24,7 @@ def train_surrogate(
     device: torch.device,
     progress: Callable[[float], None],
     model: nn.Module | None = None,
-    tally: Tally | None = None,
+    counter: PassCounter | None = None,
 ) -> nn.Module:
     """A classifier trained on clean images by SGD with cosine learning rate, in evaluation mode, its weights fixed.
 
@@ -36,20 +36,20 @@ def train_surrogate(
         device: of everything.
         progress: called with the share that is done, in [0, 1].
         model: trained instead of a new one of ``options.arch``.
-        tally: counts the passes of the training, and all later ones through the classifier.
+        counter: counts the passes of the training, and all later ones through the classifier.
 
     Raises:
         ValueError: the architecture is unknown or cannot take these images.
     """
     channels, height, width = train.shape
     model = model or build_classifier(options.arch, classes, channels, (height, width))
-    if tally is not None:
-        tally.watch(model)
+    if counter is not None:
+        counter.attach(model)
     model.to(device).to(memory_format=torch.channels_last).train()
     images, labels = train.images.to(device), train.labels.to(device)
     optimizer = torch.optim.SGD(model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
-    # equal batches of at least batch_size: no crumb for batch norm to stumble over
+    # equal batches of at least batch_size: no small last batch for batch normalisation
     parts = max(1, len(train) // options.batch_size)
     for epoch in range(options.epochs):
         for step, rows in enumerate(torch.randperm(len(train)).to(device).tensor_split(parts)):

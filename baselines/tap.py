@@ -6,17 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import TapConfig
-from baselines.keep import Kept, Resumable
 from baselines.noise import CraftedByImage, NoiseByImage
+from baselines.passes import PassCounter
 from baselines.surrogate import craft, train_surrogate
-from baselines.tally import Tally
-from datamodules.augment import augment, draws, own_randomness
+from datamodules.augment import augment, draws, isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
 
 
-class Targeted(CraftedByImage, Resumable):
+class Targeted(CraftedByImage, ResumableFit):
     """Fowl et al., "Adversarial Examples Make Strong Poisons", NeurIPS 2021 (arXiv 2106.10807).
 
     Against a classifier f trained on the clean images, in evaluation mode, the noise of every image minimises, from
@@ -63,18 +63,18 @@ class Targeted(CraftedByImage, Resumable):
         options, bound = self.options, int(self.epsilon) / 255
         work = 1.0 + options.restarts
         best: tuple[float, Tensor] | None = None
-        self.losses, tally = [], Tally()
-        with own_randomness(seed, device), torch.enable_grad():
+        self.losses, counter = [], PassCounter()
+        with isolated_rng(seed, device), torch.enable_grad():
             model = train_surrogate(
-                options.surrogate, train, classes, seed, device, lambda s: progress(s / work), tally=tally
+                options.surrogate, train, classes, seed, device, lambda s: progress(s / work), counter=counter
             )
             steps, first, begun = 0, 0, None
-            kept = Kept(self.keep, options, train, seed, device)
-            if kept.state:
-                first, steps, begun = (kept.state[key] for key in ("restart", "steps", "made"))
-                self.losses, found = kept.state["losses"], kept.state["best"]
+            saved = FitCheckpoint(self.checkpoint_path, options, train, seed, device)
+            if saved.state:
+                first, steps, begun = (saved.state[key] for key in ("restart", "steps", "made"))
+                self.losses, found = saved.state["losses"], saved.state["best"]
                 best = found and (found[0], found[1])
-                tally.forward, tally.backward = kept.state["passes"]
+                counter.forward, counter.backward = saved.state["passes"]
 
             def goal(logits: Tensor, labels: Tensor) -> Tensor:
                 if options.goal == "targeted":
@@ -100,7 +100,7 @@ class Targeted(CraftedByImage, Resumable):
                     made: list[Tensor], at: int = restart, so_far: list[float | Tensor] | None = best and [*best]
                 ) -> None:
                     state = {"restart": at, "steps": steps, "made": made, "losses": self.losses, "best": so_far}
-                    kept.save(state | {"passes": [tally.forward, tally.backward]})
+                    saved.save(state | {"passes": [counter.forward, counter.backward]})
 
                 noise = craft(
                     objective, train, start, schedule, options.batch_size, device, advance, made=begun, save=save
@@ -115,7 +115,7 @@ class Targeted(CraftedByImage, Resumable):
                 if best is None or loss < best[0]:
                     best = loss, noise
         progress(1.0)
-        self.passes = tally.passes(len(train))
+        self.passes = counter.passes(len(train))
         assert best is not None
         self.own = NoiseByImage(train.images, best[1])
 

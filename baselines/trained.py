@@ -5,14 +5,14 @@ from pathlib import Path
 from baselines.patterns.files import load_patterns
 from baselines.patterns.network import PatternGenerator
 from gan.networks import Generator
-from gan.protection import Card, GeneratorFileError, TrainedGenerator, load_generator, read_card
+from gan.protection import GeneratorCard, GeneratorFileError, TrainedGenerator, load_generator, read_card
 
 FIRST_BUILD = 4  # format of its cards
 
 AnyGenerator = Generator | PatternGenerator
 
 
-def load_trained(path: Path) -> tuple[TrainedGenerator, Card, str]:
+def load_trained(path: Path) -> tuple[TrainedGenerator, GeneratorCard, str]:
     """A trained generator from its .safetensors file, its card, and the file's sha256.
 
     Raises:
@@ -24,7 +24,7 @@ def load_trained(path: Path) -> tuple[TrainedGenerator, Card, str]:
     generator = load_patterns(path, data, fields)
     known = {name: value for name, value in fields.items() if name not in ("format", "method")}
     try:
-        card = Card(**known)
+        card = GeneratorCard(**known)
     except TypeError as error:
         raise GeneratorFileError(
             f"{path.with_suffix('.json')}: not a generator's card ({error}); get both again"

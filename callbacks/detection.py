@@ -1,6 +1,6 @@
 """Does it show that images are protected, to somebody who has no clean copy of them?
 
-Noise that names the class is learned by networks too simple to learn pictures. Two questions follow: does a set stand
+Noise that encodes the class is learned by networks too simple to learn pictures. Two questions follow: does a set stand
 out, because a simple network learns it (the linear separability of Yu et al., KDD 2022; detection by simple networks of
 Zhu et al., AAAI 2024)? And which images of a set that is protected in part are it (ours)?
 """
@@ -12,9 +12,9 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_roc
 
 from datamodules.images import ImageSet
-from datamodules.split import divide
+from datamodules.split import stratified_group_split
 from victims.config import RECIPES
-from victims.mixture import mixed, protected_mask
+from victims.partial import partially_protected, protected_mask
 from victims.train import predict, train_victim
 
 SIMPLE = {
@@ -22,7 +22,7 @@ SIMPLE = {
     for name, arch in (("linear", "linear"), ("two layers", "two_layer"))
 }
 HELD, FALSE_ALARMS = 0.2, 0.05
-FEWEST = 5  # images a class in the mean, so that each part has some
+FEWEST = 5  # images per class on average, so that each part has some
 
 
 def measurable(stored: dict[str, ImageSet], classes: int) -> list[str]:
@@ -57,13 +57,13 @@ class Detection:
             that learned from the other half of the set; 0.5 tells nothing. ``found``: the share of protected images
             that are found at FALSE_ALARMS false alarms. All in [0, 1].
         """
-        held, used = divide(clean.labels, [HELD], seed)
+        held, used = stratified_group_split(clean.labels, [HELD], seed)
         alone = {
             name: train_victim(part.subset(used), part.subset(held), classes, self.recipe, seed, device).curve[-1]
             for name, part in (("set_protected", stored), ("set_clean", clean))
         }
         mask = protected_mask(clean.labels, replace(self.recipe, share=0.5), seed)
-        confidence = self._confidence(mixed(clean, stored, mask), classes, seed, device)
+        confidence = self._confidence(partially_protected(clean, stored, mask), classes, seed, device)
         false, found, _ = binary_roc(confidence, mask.long())
         return {
             **{name: point["accuracy"] for name, point in alone.items()},
@@ -74,7 +74,7 @@ class Detection:
     def _confidence(self, images: ImageSet, classes: int, seed: int, device: torch.device) -> Tensor:
         """The probability of each image's own label, float N, by a network that never saw the image."""
         confidence = torch.zeros(len(images))
-        halves = divide(images.labels, [0.5], seed)
+        halves = stratified_group_split(images.labels, [0.5], seed)
         for learned, judged in (halves, halves[::-1]):
             part = images.subset(judged)
             model = train_victim(images.subset(learned), part, classes, self.recipe, seed, device).model

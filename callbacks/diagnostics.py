@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.images import ImageSet
-from datamodules.split import divide
+from datamodules.split import stratified_group_split
 from victims.config import RECIPES
 from victims.defences import operations
-from victims.purify import PURIFIERS, Purifier, through
+from victims.input_stage import PURIFIERS, Purifier, apply_input_stage
 from victims.train import predict, train_victim
 
 # Probes train without augmentation: the question is what is there to be read.
@@ -22,7 +22,7 @@ PROBES = {
     "conv": replace(RECIPES["quick"], epochs=8, augment="none"),
 }
 
-FATES = ("jpeg:75", "jpeg:50", "resize:2", "blur:1", "gray")  # beside which every protection is to be seen
+TRANSFORMATIONS = ("jpeg:75", "jpeg:50", "resize:2", "blur:1", "gray")  # beside which every protection is to be seen
 SAMPLE = 256  # images that their effect on the noise is measured on
 
 
@@ -54,7 +54,7 @@ class NoiseProbe:
             Accuracy on the noise of the other fifth (``standard``) and of images that the generator never saw
             (``fast``; None without such images).
         """
-        held_rows, used_rows = divide(noise.labels, [0.2], seed)
+        held_rows, used_rows = stratified_group_split(noise.labels, [0.2], seed)
         held = noise.subset(held_rows)
         report = train_victim(noise.subset(used_rows), held, classes, self.recipe, seed, device)
         fast = accuracy(report.model, unseen.images, unseen.labels, device) if unseen else None
@@ -64,7 +64,8 @@ class NoiseProbe:
 class Variation:
     """How much of the noise's energy differs from image to image within a class, in [0, 1].
 
-    0 is a table of one noise a class, which its mean takes out; it says that what is published depends on the picture.
+    0 is a table of one noise pattern per class, which its mean takes out; it says that what is published depends on the
+    picture.
     """
 
     def run(self, noise: ImageSet) -> float:
@@ -84,14 +85,14 @@ class Survival:
     """The share of the noise's energy that is left after what happens to published pictures; may be above 1."""
 
     def run(self, clean: ImageSet, stored: ImageSet) -> dict[str, float]:
-        """For each of FATES: ‖T(x′) − T(x)‖² / ‖x′ − x‖², over the first SAMPLE images."""
+        """For each of TRANSFORMATIONS: ‖T(x′) − T(x)‖² / ‖x′ − x‖², over the first SAMPLE images."""
         before, after = clean.images[:SAMPLE], stored.images[:SAMPLE]
         whole = (after.float() - before.float()).square().sum().clamp_min(1e-9)
         found = {}
-        for fate in FATES:
-            steps: list[Purifier] = [_with(PURIFIERS[name], values) for name, values in operations(fate)]
-            change = through(steps, after).float() - through(steps, before).float()
-            found[fate] = (change.square().sum() / whole).item()
+        for transformation in TRANSFORMATIONS:
+            steps: list[Purifier] = [_with(PURIFIERS[name], values) for name, values in operations(transformation)]
+            change = apply_input_stage(steps, after).float() - apply_input_stage(steps, before).float()
+            found[transformation] = (change.square().sum() / whole).item()
         return found
 
 

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from callbacks.retraining import SharedJobs
 from datamodules.base import ImageDataModule
-from datamodules.protected import About, write_atomic, write_protected
-from gan.protection import GENERATOR, Card, TrainedGenerator, save_generator
+from datamodules.files import write_atomic
+from datamodules.protected import ManifestHeader, write_protected
+from gan.protection import GENERATOR, GeneratorCard, TrainedGenerator, save_generator
 
 # The settings and the part of the data that each protects: the generator's own images, or images it never saw.
 SETTINGS = {"standard": "train", "fast": "unseen"}
 
-NAMED = "named.json"
+PREDICTED_CLASSES = "named.json"
 
 
 class Export:
@@ -33,7 +34,7 @@ class Export:
     def run(
         self,
         trained: TrainedGenerator,
-        card: Card,
+        card: GeneratorCard,
         data: ImageDataModule,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -46,7 +47,7 @@ class Export:
             progress(setting)
             if setting == "fast":  # before the set: where the set is whole, the names are there
                 names = trained.classify(data.parts[part].images).tolist()
-                write_atomic(self.folder / NAMED, json.dumps(names).encode())
+                write_atomic(self.folder / PREDICTED_CLASSES, json.dumps(names).encode())
             protect_part(self.folder / "protected" / setting, trained, data, part, sha256, card.seed)
             return {}
 
@@ -58,9 +59,9 @@ class Export:
         )
 
 
-def read_named(folder: Path) -> Tensor | None:
+def predicted_classes(folder: Path) -> Tensor | None:
     """The class (int64 N) that a run's generator read from each unseen image; None where a method reads none."""
-    path = folder / NAMED
+    path = folder / PREDICTED_CLASSES
     return torch.tensor(json.loads(path.read_text())) if path.exists() else None
 
 
@@ -74,7 +75,7 @@ def protect_part(
 ) -> None:
     """Protects one part of the data and stores it in ``folder``."""
     images = data.parts[part]
-    about = About(
+    header = ManifestHeader(
         method="confoundergan",
         checkpoint=checkpoint,
         epsilon=trained.epsilon,
@@ -84,4 +85,4 @@ def protect_part(
         images=len(images),
     )
     # the generator gets pixels alone, never a label
-    write_protected(folder, images, lambda part: trained.protect(part.images), about)
+    write_protected(folder, images, lambda part: trained.protect(part.images), header)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import change_sizes
+from datamodules.protection import change_sizes
 from gan.objectives import psnr
 
 SSIM_WINDOW = 11

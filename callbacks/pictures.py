@@ -9,8 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from callbacks.imperceptibility import Imperceptibility
+from datamodules.files import write_atomic
 from datamodules.images import ImageSet
-from datamodules.protected import change_sizes, write_atomic
+from datamodules.protection import change_sizes
 
 CELL, HEAD, SIDE, GAP, COLUMNS = 72, 20, 92, 4, 10
 PICTURES = "pictures"  # their folder in a run's, or a stored protection's
@@ -23,7 +24,7 @@ SHEETS = {
 
 
 class PictureGrid:
-    """A column a class (ten at most), with rows clean, protected and noise; the noise fills black to white at ±ε.
+    """One column per class (ten at most), with rows clean, protected and noise; the noise fills black to white at ±ε.
 
     Args:
         class_names: in label order.
@@ -77,7 +78,7 @@ def save_sheets(
 
 
 def _picture(image: Tensor) -> Image.Image:
-    """C×H×W in 0–255 as an RGB picture of CELL pixels a side."""
+    """C×H×W in 0–255 as an RGB picture of CELL pixels per side."""
     pixels = image.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     rgb = Image.fromarray(np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels)
     enlarge = max(rgb.size) <= CELL

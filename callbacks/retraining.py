@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from datamodules.protected import write_atomic
+from datamodules.files import write_atomic
 
 Job = Callable[[], dict[str, Any]]
 
@@ -19,12 +19,12 @@ LONG = timedelta(days=7)  # the longest wait for a process that reads images or 
 
 
 @cache
-def patient() -> Any:
+def long_timeout_group() -> Any:
     """A group of all processes that waits LONG: the trainings' own gives up on a silent process much earlier."""
     return dist.new_group(backend="gloo", timeout=LONG)
 
 
-def share_out(costs: dict[str, float], world: int) -> list[list[str]]:
+def assign_jobs(costs: dict[str, float], world: int) -> list[list[str]]:
     """The names of each process's jobs: the costliest first, each to who has least to do by then."""
     shares: list[list[str]] = [[] for _ in range(world)]
     loads = [0.0] * world
@@ -38,7 +38,7 @@ def share_out(costs: dict[str, float], world: int) -> list[list[str]]:
 class SharedJobs:
     """Runs named jobs, each process its share, and gives all results to every process.
 
-    Finished jobs are kept as JSON files and not run again: a killed evaluation goes on.
+    Finished jobs are kept as JSON files and not run again: a killed evaluation is resumed.
 
     Args:
         folder: of the results' files; None keeps none.
@@ -54,23 +54,23 @@ class SharedJobs:
             jobs: by name.
             costs: of each, in any unit; None: all cost the same.
         """
-        joined = dist.is_available() and dist.is_initialized()
-        rank, world = (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
+        distributed = dist.is_available() and dist.is_initialized()
+        rank, world = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
         found = [self._kept(jobs)]
-        if joined:  # the first process's look at the folder counts for all: what is missing then is shared out
-            dist.broadcast_object_list(found, 0, group=patient())
+        if distributed:  # the first process's look at the folder counts for all: what is missing then is shared out
+            dist.broadcast_object_list(found, 0, group=long_timeout_group())
         done = found[0]
         missing = {name: costs[name] if costs else 1.0 for name in jobs if name not in done}
         mine = {}
-        for name in share_out(missing, world)[rank]:
+        for name in assign_jobs(missing, world)[rank]:
             mine[name] = jobs[name]()
             if self.folder:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(self.folder / f"{name}.json", json.dumps(mine[name], indent=1).encode())
         shares: list[Any] = [mine]
-        if joined:
+        if distributed:
             shares = [None] * world
-            dist.all_gather_object(shares, mine, group=patient())
+            dist.all_gather_object(shares, mine, group=long_timeout_group())
         done |= {name: result for share in shares for name, result in share.items()}
         return {name: done[name] for name in jobs}
 
@@ -82,6 +82,6 @@ class SharedJobs:
         return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
-def own_device() -> torch.device:
+def default_device() -> torch.device:
     """The device of victims outside of a Trainer: a GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from datamodules.protected import write_atomic
+from datamodules.files import write_atomic
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1: from SLURM, before the job's time is up
 
@@ -42,7 +42,7 @@ def stop_on_request() -> Iterator[None]:
 
 
 class StopOnSignal(pl.Callback):
-    """Ends training after the running batch on Ctrl-C, SIGTERM or SIGUSR1, with a checkpoint from which it goes on.
+    """Ends training after the running batch on Ctrl-C, SIGTERM or SIGUSR1, with a checkpoint to resume from.
 
     The second signal ends the program at once. At an epoch's last batch the epoch ends first, with its own checkpoint.
 
@@ -111,7 +111,7 @@ class StopOnNan(pl.Callback):
     steps, so that it need not wait for the CPU in each; the step that is named is the right one all the same.
 
     Args:
-        checkpoint: the file that is gone on from.
+        checkpoint: the file that a run resumes from.
         every: steps between two looks on a GPU, and at the most.
     """
 
@@ -153,7 +153,7 @@ class StopOnNan(pl.Callback):
         raise FloatingPointError(f"{named} in {where}{self._remedy(*of.values())}")
 
     def _remedy(self, *networks: str) -> str:
-        kept = f"the last good checkpoint is kept: {self.checkpoint}; resume= goes on from it the same way"
+        kept = f"the last good checkpoint is kept: {self.checkpoint}; resume= continues from it the same way"
         if not self.checkpoint.exists():
             kept = "there is no checkpoint yet"
         sections = dict.fromkeys(self.TRAINED.get(name, name) for name in networks)

@@ -8,7 +8,7 @@ import torch
 
 
 class Throughput(pl.Callback):
-    """Logs, after every epoch, images a second over all processes, seconds, and the largest GPU memory so far in MiB.
+    """Logs, after every epoch, images per second over all processes, seconds, and the largest GPU memory so far in MiB.
 
     The checks and checkpoints between epochs do not count. After a resumption within an epoch it is the rest of it.
     """

@@ -93,14 +93,14 @@ def labels_from(array: np.ndarray, images: int, name: str, path: Path) -> np.nda
     """Checked labels as int64 N.
 
     Raises:
-        DataError: no integers from 0, or not one an image.
+        DataError: no integers from 0, or not one per image.
     """
     if not np.issubdtype(array.dtype, np.integer):
         raise DataError(f"{path}: {name} is {array.dtype}; integers from 0 are expected: use astype('int64')")
     if array.ndim == 2 and array.shape[1] == 1:  # MedMNIST's shape
         array = array[:, 0]
     if array.shape != (images,):
-        raise DataError(f"{path}: {images} images but {name} of shape {array.shape}; one label an image")
+        raise DataError(f"{path}: {images} images but {name} of shape {array.shape}; one label per image")
     if len(array) == 0:
         raise DataError(f"{path}: {name} is empty; at least one image of every class is needed")
     if array.min() < 0 or array.max() >= 100_000:

@@ -26,7 +26,7 @@ def draws(*key: int) -> torch.Generator:
 
 
 @contextmanager
-def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Seeds torch inside, and leaves the random state outside as it was."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -70,7 +70,7 @@ class _Window(torch.autograd.Function):
         context.save_for_backward(top, left)
         height, width = images.shape[2:]
         pad_h, pad_w = height // 8, width // 8
-        # every window of the padded image as a view; picking one an image copies that one alone
+        # every window of the padded image as a view; picking one per image copies that one alone
         windows = F.pad(images, (pad_w, pad_w, pad_h, pad_h)).unfold(2, height, 1).unfold(3, width, 1)
         return windows[torch.arange(len(images), device=images.device), :, top, left]
 

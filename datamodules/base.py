@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.batches import Batch, EpochBatches, Labelled, Rows
-from datamodules.cache import Wanted, cached
+from datamodules.cache import CacheSpec, cached
 from datamodules.config import DataConfig, DataError, path_of
 from datamodules.download import RemoteFile, ensure
 from datamodules.images import ImageSet, balanced_weights, folder_name, to_float
-from datamodules.source import PARTS, Facts, Listing, apart, identity_of
-from datamodules.split import divide
+from datamodules.source import PARTS, DatasetInfo, Listing, drop_leaking_groups, identity_of
+from datamodules.split import stratified_group_split
 
 SHOWN = 5
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """A source states its facts, its files and how they are listed; the base does the rest.
+    """A source states its ``DatasetInfo``, its files and how they are listed; the base does the rest.
 
     Parts after ``setup``: ``train`` (A: the generator learns on it and, in the standard setting, protects it),
     ``unseen`` (B: the fast setting; the generator never sees it, protection never sees its labels), ``val`` (clean
@@ -36,13 +36,13 @@ class ImageDataModule(pl.LightningDataModule):
         seed: of the order of batches.
 
     Attributes:
-        facts: about the source.
+        info: about the source.
         class_names: in label order, after ``setup``.
         parts: the image sets, after ``setup``.
         skipped: name and reason of every image that was left out, after ``setup``.
     """
 
-    facts: ClassVar[Facts]
+    info: ClassVar[DatasetInfo]
     class_names: tuple[str, ...]
 
     def __init__(self, config: DataConfig, seed: int = 0) -> None:
@@ -85,7 +85,7 @@ class ImageDataModule(pl.LightningDataModule):
             DataError: a file is wrong or cannot be had.
         """
         if not self.parts and (files := self.files()):
-            ensure(files, self.root, self.config.download, self.title, self.facts.page)
+            ensure(files, self.root, self.config.download, self.title, self.info.page)
 
     def setup(self, stage: str | None = None) -> None:
         """Fetches, decodes and divides the images once.
@@ -97,7 +97,7 @@ class ImageDataModule(pl.LightningDataModule):
             return
         config = self.config
         self.prepare_data()  # whoever calls ``setup`` alone has not done so
-        wanted = Wanted(config.size, config.aspect, {"own": 0, "gray": 1, "rgb": 3}[config.color])
+        wanted = CacheSpec(config.size, config.aspect, {"own": 0, "gray": 1, "rgb": 3}[config.color])
         with self._readable():
             identity = [config.name, self.identity()]  # two names may read one file, and name its classes differently
         found = cached(identity, self._checked_listing, wanted, path_of(config.cache), self.title)
@@ -111,7 +111,10 @@ class ImageDataModule(pl.LightningDataModule):
         rows = {name: torch.from_numpy(np.flatnonzero(found.parts == side)) for side, name in enumerate(PARTS)}
 
         def cut(part: Tensor, *fractions: float) -> list[Tensor]:
-            return [part[chosen] for chosen in divide(labels[part], fractions, config.split_seed, groups[part.numpy()])]
+            return [
+                part[chosen]
+                for chosen in stratified_group_split(labels[part], fractions, config.split_seed, groups[part.numpy()])
+            ]
 
         train = rows["train"]
         if not len(rows["test"]):
@@ -155,7 +158,7 @@ class ImageDataModule(pl.LightningDataModule):
     def _checked_listing(self) -> Listing:
         """The listing, with what no data set can do without, and no group in two parts."""
         with self._readable():
-            listing = apart(self.listing())
+            listing = drop_leaking_groups(self.listing())
         names = listing.class_names
         if not len(listing.labels):
             reason = f" ({': '.join(listing.skipped[0])}, …)" if listing.skipped else ""

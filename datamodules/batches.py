@@ -18,10 +18,10 @@ class Batch(NamedTuple):
     Attributes:
         images: float B×C×H×W in [0, 1] on the uint8 grid (uint8 until it is on the device).
         labels: int64 B.
-        others: another image for each, shaped and scaled like ``images``: its neighbour in the joined batch.
+        others: another image for each, shaped and scaled like ``images``: its neighbour in the global_batch batch.
         rows: int64 B, the images' places in part A.
-        share: this process's images over its fair share of the joined batch; losses multiplied by it average, over
-            processes, to the loss of the joined batch even when it does not divide evenly.
+        share: this process's images over its fair share of the global_batch batch; losses multiplied by it average,
+            over processes, to the loss of the global_batch batch even when it does not divide evenly.
     """
 
     images: Tensor
@@ -34,8 +34,8 @@ class Batch(NamedTuple):
 class EpochBatches(Sampler[tuple[Tensor, Tensor, float]]):
     """Row numbers of each batch, a function of (seed, epoch) alone, so that a resumed run sees what it would have.
 
-    Every image comes once an epoch. The batches are as equal as can be (no crumb at the end) and none is larger than
-    ``batch_size``; rank r of w takes every w-th row of each joined batch.
+    Every image comes once per epoch. The batches are as equal as can be (no small last batch) and none is larger than
+    ``batch_size``; rank r of w takes every w-th row of each global_batch batch.
 
     Raises:
         DataError: a batch would be larger than the data or smaller than the number of processes.
@@ -67,10 +67,10 @@ class EpochBatches(Sampler[tuple[Tensor, Tensor, float]]):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, float]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.images)
         skipped, self.skipped = self.skipped, 0
-        for joined in np.array_split(order, self.steps)[skipped:]:
+        for global_batch in np.array_split(order, self.steps)[skipped:]:
             mine = slice(self.rank, None, self.world)
-            rows, others = joined[mine], np.roll(joined, -1)[mine]
-            yield torch.from_numpy(rows), torch.from_numpy(others), len(rows) * self.world / len(joined)
+            rows, others = global_batch[mine], np.roll(global_batch, -1)[mine]
+            yield torch.from_numpy(rows), torch.from_numpy(others), len(rows) * self.world / len(global_batch)
 
 
 class Rows(Dataset[Batch]):

@@ -33,19 +33,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from datamodules.config import Aspect, DataError
-from datamodules.decode import BadImage, Form, decode, read, refit
+from datamodules.decode import BadImage, TargetFormat, decode, read, refit
 from datamodules.source import Listing, Raw
 
 VERSION = 1
-CHUNK = 32  # images a task: small enough for a smooth bar, large enough that handing over costs nothing
+CHUNK = 32  # images per task: small enough for a smooth bar, large enough that handing over costs nothing
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is asked of every image. Another wish is another cache.
+class CacheSpec:
+    """What is asked of every image. Another specification is another cache.
 
     Attributes:
-        size: pixels a side; 0: the images' own, which must then be one.
+        size: pixels per side; 0: the images' own, which must then be one.
         aspect: what is done with images that are not square.
         channels: 1, 3, or 0: as the listing says.
     """
@@ -80,7 +80,7 @@ class Cached:
     total: int
 
 
-def cached(identity: Any, listing: Callable[[], Listing], wanted: Wanted, root: Path, title: str) -> Cached:
+def cached(identity: Any, listing: Callable[[], Listing], wanted: CacheSpec, root: Path, title: str) -> Cached:
     """A source's images as wanted, from the cache, which is built first if need be.
 
     Args:
@@ -132,9 +132,9 @@ def _whole(folder: Path) -> bool:
         return False
 
 
-def _build(listing: Listing, wanted: Wanted, folder: Path, title: str) -> None:
+def _build(listing: Listing, wanted: CacheSpec, folder: Path, title: str) -> None:
     """Decodes everything into a folder beside, then gives it its name. The lock is held: leftovers are nobody's."""
-    form = Form(wanted.size, wanted.aspect, wanted.channels or listing.channels)
+    form = TargetFormat(wanted.size, wanted.aspect, wanted.channels or listing.channels)
     partial, count = folder.with_suffix(".partial"), len(listing.labels)
     for leftover in (partial, folder):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -198,7 +198,7 @@ def _groups(named: Sequence[str] | None, rows: np.ndarray, digests: np.ndarray) 
     return groups
 
 
-def _decoded(raws: Iterable[Raw], form: Form) -> Iterator[np.ndarray | BadImage]:
+def _decoded(raws: Iterable[Raw], form: TargetFormat) -> Iterator[np.ndarray | BadImage]:
     """Contiguous C×H×W arrays in order, decoded by all cores; a few chunks of them are held at a time."""
     workers = os.cpu_count() or 1
     # Pillow lets go of the interpreter while it decodes and resizes, so threads suffice
@@ -215,7 +215,7 @@ def _decoded(raws: Iterable[Raw], form: Form) -> Iterator[np.ndarray | BadImage]
             pool.shutdown(cancel_futures=True)
 
 
-def _chunk(raws: list[Raw], form: Form) -> list[np.ndarray | BadImage]:
+def _chunk(raws: list[Raw], form: TargetFormat) -> list[np.ndarray | BadImage]:
     results: list[np.ndarray | BadImage] = []
     for raw in raws:
         try:

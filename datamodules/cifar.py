@@ -12,7 +12,7 @@ from datamodules.archive import Archive
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
 from datamodules.download import RemoteFile
-from datamodules.source import Facts, Listing, Raw
+from datamodules.source import DatasetInfo, Listing, Raw
 
 CITATION = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, University of Toronto, 2009"
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -21,7 +21,7 @@ PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 class Cifar10(ImageDataModule):
     """50,000 + 10,000 photos of 32×32 pixels, ten classes; the official test part."""
 
-    facts = Facts(
+    info = DatasetInfo(
         title="CIFAR-10",
         kind="natural",
         images="50,000 + 10,000",
@@ -81,7 +81,7 @@ class Cifar10(ImageDataModule):
 class Cifar100(Cifar10):
     """50,000 + 10,000 photos of 32×32 pixels, a hundred fine classes; the official test part."""
 
-    facts = Facts(
+    info = DatasetInfo(
         title="CIFAR-100",
         kind="natural",
         images="50,000 + 10,000",

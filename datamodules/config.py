@@ -47,7 +47,7 @@ class DataConfig:
     path: str = option("", "file of data=npz: arrays train_images, train_labels, … (docs/DATA.md)")
     labels: str = option("", "data=folder without class folders: CSV of file name and label (docs/DATA.md)")
     classes: str = option("", "class folders to use, separated by commas; empty: all (folder, imagenet100)")
-    size: int = option(0, "images are brought to this many pixels a side; 0 keeps their own size", ge=0, le=1024)
+    size: int = option(0, "images are brought to this many pixels per side; 0 keeps their own size", ge=0, le=1024)
     aspect: Aspect = option("crop", "images that are not square: centre crop, black bars, or a changed shape")
     color: Literal["own", "rgb", "gray"] = option("own", "channels; own: what the source has (files in folders: RGB)")
     max_bad: float = option(0.05, "share of images that may be unreadable; above it the run stops", ge=0, lt=1)
@@ -59,7 +59,7 @@ class DataConfig:
         0.5, "share of the rest never seen by the generator (fast setting); 0 none", ge=0, lt=1
     )
     split_seed: int = option(0, "seed of all divisions; the same for every seed of a run", ge=0)
-    batch_size: int = option(64, "images a step, over all processes together", ge=2)
+    batch_size: int = option(64, "images per step, over all processes together", ge=2)
     workers: int = option(0, "processes that prepare batches, for each device", ge=0, le=64)
 
     def faults(self) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
 from datamodules.download import RemoteFile
-from datamodules.source import PARTS, Facts, Listing
+from datamodules.source import PARTS, DatasetInfo, Listing
 from datamodules.tree import Row, Tree, listing, tree_identity
 
 CLASSES = ("negative", "positive", "normal", "pneumonia", "COVID-19")
@@ -18,7 +18,7 @@ class Covid(ImageDataModule):
     COVID-19), source. All images of a patient stay in one part; numbers count within their source.
     """
 
-    facts = Facts(
+    info = DatasetInfo(
         title="COVIDx CXR",
         kind="medical",
         images="15,464 + 200 (release 7B; later ones more)",

@@ -38,11 +38,11 @@ class BadImage(Exception):
 
 
 @dataclass(frozen=True)
-class Form:
+class TargetFormat:
     """What every image is brought to.
 
     Attributes:
-        size: pixels a side; 0 keeps the image's own size.
+        size: pixels per side; 0 keeps the image's own size.
         aspect: ``crop`` (the largest centred square), ``pad`` (black bars), ``resize`` (the shape is not kept).
         channels: 1 gray, 3 RGB.
     """
@@ -52,7 +52,7 @@ class Form:
     channels: int
 
 
-def decode(data: bytes, form: Form) -> np.ndarray:
+def decode(data: bytes, form: TargetFormat) -> np.ndarray:
     """An encoded image as uint8 H×W×C, C = ``form.channels``.
 
     Large JPEGs are decoded at a half, a quarter or an eighth of their size where that is still twice the size asked for
@@ -104,7 +104,7 @@ def loaded(image: Image.Image) -> Image.Image:
     return image
 
 
-def read(path: Path, form: Form) -> np.ndarray:
+def read(path: Path, form: TargetFormat) -> np.ndarray:
     """An image file as ``decode`` gives it.
 
     Raises:
@@ -117,7 +117,7 @@ def read(path: Path, form: Form) -> np.ndarray:
     return decode(data, form)
 
 
-def refit(pixels: np.ndarray, form: Form) -> np.ndarray:
+def refit(pixels: np.ndarray, form: TargetFormat) -> np.ndarray:
     """Stored pixels, uint8 H×W×C, in that form; the array itself if it has it already."""
     height, width, channels = pixels.shape
     if channels == form.channels and (not form.size or height == width == form.size):
@@ -125,7 +125,7 @@ def refit(pixels: np.ndarray, form: Form) -> np.ndarray:
     return fit(Image.fromarray(pixels[..., 0] if channels == 1 else pixels), form)
 
 
-def fit(image: Image.Image, form: Form) -> np.ndarray:
+def fit(image: Image.Image, form: TargetFormat) -> np.ndarray:
     """A gray or RGB picture as uint8 H×W×C in that form."""
     mode = "L" if form.channels == 1 else "RGB"
     if image.mode != mode:
@@ -136,7 +136,7 @@ def fit(image: Image.Image, form: Form) -> np.ndarray:
     return np.asarray(image).reshape(image.height, image.width, form.channels)
 
 
-def _resized(image: Image.Image, form: Form) -> Image.Image:
+def _resized(image: Image.Image, form: TargetFormat) -> Image.Image:
     size, (width, height) = form.size, image.size
     if form.aspect == "resize":
         return image.resize((size, size), _LANCZOS)

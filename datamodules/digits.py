@@ -5,7 +5,7 @@ import sklearn
 from sklearn.datasets import load_digits
 
 from datamodules.base import ImageDataModule
-from datamodules.source import Facts, Listing
+from datamodules.source import DatasetInfo, Listing
 
 
 class Digits(ImageDataModule):
@@ -14,7 +14,7 @@ class Digits(ImageDataModule):
     Scaled to 0–255 and rounded: they lie on the uint8 grid before any noise is added.
     """
 
-    facts = Facts(
+    info = DatasetInfo(
         title="Optical recognition of handwritten digits",
         kind="natural",
         images="1,797",

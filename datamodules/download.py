@@ -204,7 +204,7 @@ def _fetch(file: RemoteFile, path: Path) -> None:
         TimeRemainingColumn(),
         disable=bool(os.environ.get("CONFOUNDERGAN_QUIET")),
     )
-    with _named(path, "written", "free some space or choose another data.root, then run again to go on from there"):
+    with _named(path, "written", "free some space or choose another data.root, then run again to resume from there"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with progress, requests.Session() as session:
             task = progress.add_task(file.name, total=file.size or None)
@@ -222,8 +222,8 @@ def _fetch(file: RemoteFile, path: Path) -> None:
                         if isinstance(error, requests.ConnectionError):
                             raise
                         raise DataError(
-                            f"{path}: {file.url} failed {failures} times in a row, lastly: {error}; run again to go on "
-                            f"from {_size(part):,} bytes, or {_BY_HAND}"
+                            f"{path}: {file.url} failed {failures} times in a row, lastly: {error}; run again to "
+                            f"resume from {_size(part):,} bytes, or {_BY_HAND}"
                         ) from error
                 time.sleep(BACKOFF * 2 ** (failures - 1))
         fault = _fault(file, part, path)
@@ -240,7 +240,7 @@ def _fetch(file: RemoteFile, path: Path) -> None:
 def _receive(
     session: requests.Session, file: RemoteFile, part: Path, note: Path, show: Callable[[int, int | None], None]
 ) -> None:
-    """One request: what is still absent from the part, or all of it if the part cannot be gone on with.
+    """One request: what is still absent from the part, or all of it if the part cannot be resumed.
 
     Raises:
         _Unfinished, requests.RequestException, urllib3.exceptions.HTTPError: failed; another attempt may succeed.
@@ -267,7 +267,7 @@ def _receive(
             return  # all of it is here
         elif status in (206, 416):
             part.unlink(missing_ok=True)
-            raise _Unfinished("the server does not go on from where the part ends")
+            raise _Unfinished("the server does not resume where the part ends")
         elif status >= 500 or status in (408, 429):
             raise _Unfinished(f"answered {status} {answer.reason}")
         else:

@@ -2,7 +2,7 @@
 
 from datamodules.base import ImageDataModule
 from datamodules.config import path_of
-from datamodules.source import Facts, Listing, identity_of
+from datamodules.source import DatasetInfo, Listing, identity_of
 from datamodules.tree import Tree, from_folders, from_table, listing, tree_identity
 
 
@@ -15,7 +15,7 @@ class Folder(ImageDataModule):
       which is never divided, and split (train, val, test).
     """
 
-    facts = Facts(
+    info = DatasetInfo(
         title="Your folder",
         kind="own",
         images="yours",

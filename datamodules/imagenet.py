@@ -5,7 +5,7 @@ from typing import ClassVar
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
 from datamodules.download import RemoteFile
-from datamodules.source import Facts, Listing
+from datamodules.source import DatasetInfo, Listing
 from datamodules.tree import Tree, from_folders, listing, tree_identity
 
 IMAGENETTE = {
@@ -30,7 +30,7 @@ class Imagenette(ImageDataModule):
     Of the three published archives, the smallest whose images are as large as ``data.size``.
     """
 
-    facts = Facts(
+    info = DatasetInfo(
         title="Imagenette 2",
         kind="natural",
         images="9,469 + 3,925",
@@ -49,7 +49,7 @@ class Imagenette(ImageDataModule):
 
     def files(self) -> list[RemoteFile]:
         size = self.config.size or 1024
-        name, md5, length = next(facts for largest, facts in self.archives.items() if size <= largest)
+        name, md5, length = next(archive for largest, archive in self.archives.items() if size <= largest)
         return [RemoteFile(name, f"{FASTAI}/{name}", f"md5:{md5}", length)]
 
     def listing(self) -> Listing:
@@ -69,7 +69,7 @@ class Imagenet100(ImageDataModule):
     The official val part is the test part.
     """
 
-    facts = Facts(
+    info = DatasetInfo(
         title="ImageNet-100",
         kind="natural",
         images="about 126,700 + 5,000",
@@ -88,9 +88,7 @@ class Imagenet100(ImageDataModule):
             DataError: the folder is missing.
         """
         if not self.root.exists():
-            raise DataError(
-                f"data.root: no folder or archive {self.root}; {self.facts.todo} (terms: {self.facts.page})"
-            )
+            raise DataError(f"data.root: no folder or archive {self.root}; {self.info.todo} (terms: {self.info.page})")
         return [tree_identity(self.root), self.config.classes]
 
     def listing(self) -> Listing:

@@ -9,7 +9,7 @@ from datamodules.archive import Archive
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
 from datamodules.download import RemoteFile
-from datamodules.source import Facts, Listing, joined
+from datamodules.source import DatasetInfo, Listing, concat
 from datamodules.tree import Row, Tree, listing
 
 CLASSES = {
@@ -34,7 +34,7 @@ class Isic(ImageDataModule):
     images) is not used; ours is cut from the training images, by lesions.
     """
 
-    facts = Facts(
+    info = DatasetInfo(
         title="ISIC 2018 Task 3 (HAM10000)",
         kind="medical",
         images="10,015 + 1,512",
@@ -84,11 +84,11 @@ class Isic(ImageDataModule):
                     "truth); delete it and fetch it again"
                 )
             parts.append(listing(tree, rows, skipped, list(CLASSES), CLASSES))
-        return joined(parts)
+        return concat(parts)
 
 
 def _truth(path: Path) -> dict[str, str]:
-    """Each image's class, from one column a class with 1.0 in one of them."""
+    """Each image's class, from one column per class with 1.0 in one of them."""
     archive = Archive(path)
     tables = [member.name for member in archive.members() if member.name.endswith("_GroundTruth.csv")]
     if len(tables) != 1:

@@ -6,14 +6,16 @@ from datamodules.base import ImageDataModule
 from datamodules.config import DataError
 from datamodules.download import RemoteFile
 from datamodules.npz import npz_listing
-from datamodules.source import Facts, Listing
+from datamodules.source import DatasetInfo, Listing
 
 SIZES = (28, 64, 128, 224)
 CITATION = "J. Yang et al., MedMNIST v2, Scientific Data 10, 41, 2023"
 
 
-def _facts(title: str, images: str, classes: int, source: str, licence: str = "CC BY 4.0", gray: bool = False) -> Facts:
-    return Facts(
+def _info(
+    title: str, images: str, classes: int, source: str, licence: str = "CC BY 4.0", gray: bool = False
+) -> DatasetInfo:
+    return DatasetInfo(
         title=title,
         kind="medical",
         images=images,
@@ -67,7 +69,7 @@ class MedMnist(ImageDataModule):
 class Blood(MedMnist):
     """Single blood cells under the microscope, eight types."""
 
-    facts = _facts("BloodMNIST", "11,959 + 1,712 + 3,421", 8, "A. Acevedo et al., Data in Brief 30, 105474, 2020")
+    info = _info("BloodMNIST", "11,959 + 1,712 + 3,421", 8, "A. Acevedo et al., Data in Brief 30, 105474, 2020")
     flag = "bloodmnist"
     digests = (
         "7053d0359d879ad8a5505303e11de1dc",
@@ -90,7 +92,7 @@ class Blood(MedMnist):
 class Derma(MedMnist):
     """Skin lesions, seven diagnoses; its official parts may share lesions (``isic`` keeps each in one part)."""
 
-    facts = _facts(
+    info = _info(
         "DermaMNIST", "7,007 + 1,003 + 2,005", 7, "P. Tschandl et al., Scientific Data 5, 180161, 2018", "CC BY-NC 4.0"
     )
     flag = "dermamnist"
@@ -114,7 +116,7 @@ class Derma(MedMnist):
 class Path(MedMnist):
     """Patches of colon tissue, nine kinds; the test part comes from another hospital."""
 
-    facts = _facts("PathMNIST", "89,996 + 10,004 + 7,180", 9, "J. N. Kather et al., PLOS Medicine 16, e1002730, 2019")
+    info = _info("PathMNIST", "89,996 + 10,004 + 7,180", 9, "J. N. Kather et al., PLOS Medicine 16, e1002730, 2019")
     flag = "pathmnist"
     digests = (
         "a8b06965200029087d5bd730944a56c1",
@@ -138,9 +140,7 @@ class Path(MedMnist):
 class Pneumonia(MedMnist):
     """Chest X-rays of children, normal or pneumonia."""
 
-    facts = _facts(
-        "PneumoniaMNIST", "4,708 + 524 + 624", 2, "D. S. Kermany et al., Cell 172, 1122–1131, 2018", gray=True
-    )
+    info = _info("PneumoniaMNIST", "4,708 + 524 + 624", 2, "D. S. Kermany et al., Cell 172, 1122–1131, 2018", gray=True)
     flag = "pneumoniamnist"
     digests = (
         "28209eda62fecd6e6a2d98b1501bb15f",
@@ -154,7 +154,7 @@ class Pneumonia(MedMnist):
 class Retina(MedMnist):
     """Photographs of the retina, five grades of diabetic retinopathy (ordered; here plain classes)."""
 
-    facts = _facts("RetinaMNIST", "1,080 + 120 + 400", 5, "R. Liu et al. (DeepDRiD), Patterns 3, 100512, 2022")
+    info = _info("RetinaMNIST", "1,080 + 120 + 400", 5, "R. Liu et al. (DeepDRiD), Patterns 3, 100512, 2022")
     flag = "retinamnist"
     digests = (
         "bd4c0672f1bba3e3a89f0e4e876791e4",
@@ -168,7 +168,7 @@ class Retina(MedMnist):
 class Organ(MedMnist):
     """Slices of abdominal CT (axial), eleven organs."""
 
-    facts = _facts(
+    info = _info(
         "OrganAMNIST",
         "34,561 + 6,491 + 17,778",
         11,

@@ -13,7 +13,7 @@ from datamodules.arrays import Npz as Archive
 from datamodules.arrays import check_images, labels_from, pixels_from
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError, path_of
-from datamodules.source import PARTS, Facts, Listing, Raw, chained, identity_of
+from datamodules.source import PARTS, DatasetInfo, Listing, Raw, chained, identity_of
 
 
 class Npz(ImageDataModule):
@@ -26,7 +26,7 @@ class Npz(ImageDataModule):
     The same with ``val_`` and ``test_`` gives those parts; without them they are cut off. ``class_names`` is optional.
     """
 
-    facts = Facts(
+    info = DatasetInfo(
         title="One NumPy archive",
         kind="own",
         images="yours",
@@ -137,7 +137,7 @@ def _encoded(archive: Archive, part: str) -> tuple[int, int, Callable[[], Iterat
     ):
         raise DataError(
             f"{archive.path}: {part}_offsets must rise from 0 to {len(stream)}, the length of {part}_jpeg; "
-            "one number an image and one more"
+            "one number per image and one more"
         )
     files = partial(_pieces, stream.tobytes(), bounds)
     return len(bounds) - 1, 1 if all(map(_is_gray, files())) else 3, files

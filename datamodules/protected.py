@@ -3,10 +3,10 @@
 ::
 
     <folder>/<class>/<number>.png      lossless, any ImageFolder reads it
-    <folder>/manifest.jsonl            first line: about the set; then one line an image, in the order of the source
+    <folder>/manifest.jsonl            first line: about the set; then one line per image, in the order of the source
 
 Every file gets its final name complete (written beside it, then renamed). While a set is being written the manifest is
-called ``manifest.partial.jsonl``; a killed writer goes on from there.
+called ``manifest.partial.jsonl``; a killed writer resumes there.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,20 +25,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.config import DataError
+from datamodules.files import write_atomic
 from datamodules.images import ImageSet, folder_name
+from datamodules.protection import UNITS, Norm, change_sizes
 
 FORMAT = 1
 SHOWN = 5  # faulty files that a message names
 READ_AS_IMAGES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # by any ImageFolder
 MANIFEST, PARTIAL = "manifest.jsonl", "manifest.partial.jsonl"
-# the size of a change, as bounds measure it: its largest value in grey levels; its Euclidean length, pixels in [0, 1];
-# how many pixels (of whatever channel) it touches
-Norm = Literal["linf", "l2", "l0"]
-UNITS: dict[Norm, str] = {"linf": "grey levels", "l2": "of Euclidean length", "l0": "pixels"}
 
 
 @dataclass(frozen=True)
-class About:
+class ManifestHeader:
     """The manifest's first line.
 
     Attributes:
@@ -81,95 +79,6 @@ class Entry:
     linf: int
 
 
-@dataclass(frozen=True)
-class Passes:
-    """What fitting a protection cost, in passes through a network for each image that it was fitted on.
-
-    Attributes:
-        forward: forward passes an image, those in training, crafting and checking together.
-        backward: backward passes an image.
-    """
-
-    forward: float = 0.0
-    backward: float = 0.0
-
-
-class Protection(Protocol):
-    """What every protection offers, so that all of them take the same way to disk.
-
-    Attributes:
-        name: under which it is registered.
-        norm: what its bound measures, on stored images; None for methods without a bound.
-        epsilon: the bound, in the unit of ``norm``, known after ``fit``; None for none. An L∞ bound is the one asked
-            for; the others are the method's own.
-        label_free: ``protect`` also works on images that ``fit`` never saw, and looks at no label.
-        passes: cost of ``fit``.
-    """
-
-    name: str
-    label_free: bool
-    passes: Passes
-
-    @property
-    def norm(self) -> Norm | None: ...  # read, not set, from outside
-
-    @property
-    def epsilon(self) -> float | None: ...
-
-    def fit(
-        self, train: ImageSet, classes: int, seed: int, device: torch.device, progress: Callable[[float], None]
-    ) -> None:
-        """Learns, or draws, what ``protect`` needs; global random state is neither read nor changed.
-
-        Args:
-            train: labelled images.
-            classes: number of classes K.
-            seed: decides every random draw.
-            device: of the networks, if there are any.
-            progress: called with the share that is done, in [0, 1], never falling, 1 at the end.
-        """
-
-    def protect(self, images: ImageSet) -> Tensor:
-        """Protected images, uint8 N×C×H×W on the CPU; a function of the image and of ``fit`` alone.
-
-        Args:
-            images: N images; methods that are not label-free read their labels.
-
-        Raises:
-            DataError: the method has no noise for one of these images.
-        """
-
-
-def change_sizes(before: Tensor, after: Tensor, norm: Norm) -> Tensor:
-    """How much each image was changed, float64 N in the unit of the norm; before and after: uint8 N×C×H×W."""
-    change = after.int() - before.int()
-    if norm == "linf":
-        return change.abs().flatten(1).amax(1).double()
-    if norm == "l2":
-        return change.double().flatten(1).norm(dim=1) / 255
-    return (change != 0).any(1).flatten(1).sum(1).double()
-
-
-def write_atomic(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Writes a file that is whole or absent under its name, also when the process is killed or the disk is full.
-
-    Args:
-        path: of the file.
-        data: what it holds.
-        mode: its permissions, which it never exceeds; None for the process's default.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        if mode is not None:
-            temporary.touch(0o600)  # nobody else can read it while it is written
-        temporary.write_bytes(data)
-        if mode is not None:
-            temporary.chmod(mode)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", compress_level=1)
@@ -177,47 +86,47 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def write_protected(
-    folder: Path, clean: ImageSet, protect: Callable[[ImageSet], Tensor], about: About, chunk: int = 256
+    folder: Path, clean: ImageSet, protect: Callable[[ImageSet], Tensor], header: ManifestHeader, chunk: int = 256
 ) -> None:
-    """Protects images and stores them; goes on where a killed call stopped.
+    """Protects images and stores them; resumes where a killed call stopped.
 
     Args:
         folder: made if absent.
         clean: the images, with their true labels, which are published as folder names.
         protect: B images to uint8 B×C×H×W, deterministic; label-free methods leave the labels alone.
-        about: the manifest's first line.
+        header: the manifest's first line.
         chunk: images protected at a time.
 
     Raises:
         DataError: the folder holds another set, or an image was changed by more than the bound.
     """
-    head = json.dumps({"format": FORMAT, **asdict(about)})
+    first = json.dumps({"format": FORMAT, **asdict(header)})
     final, partial = folder / MANIFEST, folder / PARTIAL
     for manifest in (final, partial):
-        if manifest.exists() and not _describes(manifest, about):
+        if manifest.exists() and not _describes(manifest, header):
             raise DataError(f"{manifest}: belongs to another protected set; choose another folder or delete this one")
     if final.exists():
         return
-    for name in about.class_names:
+    for name in header.class_names:
         (folder / folder_name(name)).mkdir(parents=True, exist_ok=True)
     # a torn last line (killed while writing it) is written again
     done = partial.read_text().split("\n")[1:-1] if partial.exists() else []
-    write_atomic(partial, "\n".join([head, *done, ""]).encode())
+    write_atomic(partial, "\n".join([first, *done, ""]).encode())
     with partial.open("a") as lines:
         for start in range(len(done), len(clean), chunk):
             part = clean.subset(torch.arange(start, min(start + chunk, len(clean))))
             protected = protect(part)
             linf = change_sizes(part.images, protected, "linf")
-            if about.norm is not None and about.epsilon is not None:
-                size = change_sizes(part.images, protected, about.norm)
-                if size.max() > about.epsilon:
+            if header.norm is not None and header.epsilon is not None:
+                size = change_sizes(part.images, protected, header.norm)
+                if size.max() > header.epsilon:
                     raise DataError(
                         f"{folder}: image {start + int(size.argmax())} was changed by {size.max():g} "
-                        f"{UNITS[about.norm]}, above ε = {about.epsilon:g}; the protection is faulty"
+                        f"{UNITS[header.norm]}, above ε = {header.epsilon:g}; the protection is faulty"
                     )
             before, after = (t.permute(0, 2, 3, 1).numpy() for t in (part.images, protected))
             for i, label in enumerate(part.labels.tolist()):
-                path = Path(folder_name(about.class_names[label])) / f"{start + i:06d}.png"
+                path = Path(folder_name(header.class_names[label])) / f"{start + i:06d}.png"
                 data = _png(after[i])
                 write_atomic(folder / path, data)
                 original, stored = (hashlib.sha256(b).hexdigest() for b in (before[i].tobytes(), data))
@@ -231,17 +140,17 @@ class OtherVersion(ValueError):
     """A manifest of another format."""
 
 
-def _head(line: str) -> About:
+def _header_of(line: str) -> ManifestHeader:
     """What a manifest's first line says. Raises ValueError, TypeError where it is none of this version."""
     fields = json.loads(line)
     if fields.pop("format", None) != FORMAT:
         raise OtherVersion("made by another version of this program")
-    return About(**fields)
+    return ManifestHeader(**fields)
 
 
-def _describes(manifest: Path, about: About) -> bool:
+def _describes(manifest: Path, header: ManifestHeader) -> bool:
     try:
-        return _head(manifest.read_text().partition("\n")[0]) == about
+        return _header_of(manifest.read_text().partition("\n")[0]) == header
     except (ValueError, TypeError):
         return False
 
@@ -254,8 +163,8 @@ class ProtectedDataset(Dataset[tuple[Any, int]]):
         transform: what is made of each image, from a PIL image; None: a tensor, uint8 C×H×W.
 
     Attributes:
-        about: the manifest's first line.
-        entries: its other lines, one an image.
+        header: the manifest's first line.
+        entries: its other lines, one per image.
         classes: the classes' names, in label order.
         class_to_idx: label by name.
         targets: every image's label, in order.
@@ -276,18 +185,18 @@ class ProtectedDataset(Dataset[tuple[Any, int]]):
             )
             raise DataError(f"{path}: no finished protected set here ({state})")
         try:
-            head, *lines = path.read_text().splitlines()
-            self.about = _head(head)
+            first, *lines = path.read_text().splitlines()
+            self.header = _header_of(first)
             self.entries = [Entry(**json.loads(line)) for line in lines]
         except OtherVersion as error:
             raise DataError(f"{path}: {error}; protect the images again, or use that version") from error
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}: damaged ({error}); protect the images again") from error
-        if len(self.entries) != self.about.images:
+        if len(self.entries) != self.header.images:
             raise DataError(
-                f"{path}: lists {len(self.entries)} of {self.about.images} images; protect the images again"
+                f"{path}: lists {len(self.entries)} of {self.header.images} images; protect the images again"
             )
-        self.classes = self.about.class_names
+        self.classes = self.header.class_names
         self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
         self.targets = [entry.label for entry in self.entries]
 

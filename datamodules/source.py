@@ -1,4 +1,4 @@
-"""What a data set file states: facts about the source, and a listing of its images."""
+"""What a data set file states: what a user should know of the source, and a listing of its images."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetInfo:
     """What a user should know of a source; the table of docs/DATA.md is made from it.
 
     Attributes:
@@ -87,7 +87,7 @@ def chained(*passes: Callable[[], Iterable[Raw]]) -> Callable[[], Iterator[Raw]]
     return read
 
 
-def apart(listing: Listing) -> Listing:
+def drop_leaking_groups(listing: Listing) -> Listing:
     """The listing without images whose group is in a later part of the source's own division too.
 
     Of a patient in train and test those in train are left out, and listed: a source's test part is kept as it is, and
@@ -115,7 +115,7 @@ def apart(listing: Listing) -> Listing:
     )
 
 
-def joined(listings: Sequence[Listing]) -> Listing:
+def concat(listings: Sequence[Listing]) -> Listing:
     """One listing of several with the same classes, one after the other."""
 
     def column(name: str, absent: Any) -> list[Any]:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 
-def divide(labels: Tensor, fractions: Sequence[float], seed: int, groups: np.ndarray | None = None) -> list[Tensor]:
+def stratified_group_split(
+    labels: Tensor, fractions: Sequence[float], seed: int, groups: np.ndarray | None = None
+) -> list[Tensor]:
     """Divides rows into parts, every class in the same proportions, no group in two parts.
 
     Args:

@@ -9,7 +9,7 @@ from datamodules.archive import Archive
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
 from datamodules.download import RemoteFile
-from datamodules.source import Facts, Listing, Raw
+from datamodules.source import DatasetInfo, Listing, Raw
 
 SIDE = 96
 
@@ -17,7 +17,7 @@ SIDE = 96
 class Stl10(ImageDataModule):
     """5,000 + 8,000 labelled photos of 96×96 pixels, ten classes; the unlabelled 100,000 are passed over."""
 
-    facts = Facts(
+    info = DatasetInfo(
         title="STL-10, labelled parts",
         kind="natural",
         images="5,000 + 8,000",

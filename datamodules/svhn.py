@@ -9,13 +9,13 @@ from scipy.io import loadmat
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
 from datamodules.download import RemoteFile
-from datamodules.source import Facts, Listing, Raw
+from datamodules.source import DatasetInfo, Listing, Raw
 
 
 class Svhn(ImageDataModule):
     """73,257 + 26,032 cropped digits of 32×32 pixels (format 2); the official test part, without the extra set."""
 
-    facts = Facts(
+    info = DatasetInfo(
         title="SVHN, cropped digits",
         kind="natural",
         images="73,257 + 26,032",

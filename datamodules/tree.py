@@ -158,7 +158,7 @@ def from_folders(tree: Tree) -> tuple[list[Row], list[tuple[str, str]]]:
     divided = "train" in sides and tops <= set(SIDES)
     if "train" in sides and len(sides) > 1 and not divided:
         raise DataError(
-            f"{tree.root}: has a division (train, val, test) and beside it the folder {min(tops - set(SIDES))!r}; move "
+            f"{tree.root}: has a split (train, val, test) and beside it the folder {min(tops - set(SIDES))!r}; move "
             "that elsewhere"
         )
     rows, skipped = [], []
@@ -172,7 +172,7 @@ def from_folders(tree: Tree) -> tuple[list[Row], list[tuple[str, str]]]:
             rows.append(Row(name, folders[0]))
     if not rows:
         raise DataError(
-            f"{tree.root}: {len(paths)} images but no class folders; sort them into one folder a class, or give "
+            f"{tree.root}: {len(paths)} images but no class folders; sort them into one folder per class, or give "
             "data.labels=<CSV of file name and label>"
         )
     return rows, skipped
@@ -201,7 +201,7 @@ def from_table(tree: Tree, table: Path) -> tuple[list[Row], list[tuple[str, str]
     except csv.Error as error:
         raise DataError(f"{table}: is no table ({error}); look for a quotation mark that is never closed") from error
     if not lines:
-        raise DataError(f"{table}: is empty; a header and one line an image are expected")
+        raise DataError(f"{table}: is empty; a header and one line per image are expected")
     header = [cell.strip().lower() for cell in lines[0]]
     columns = {key: next((header.index(n) for n in names if n in header), None) for key, names in COLUMNS.items()}
     for key in ("file", "label"):
@@ -222,7 +222,7 @@ def from_table(tree: Tree, table: Path) -> tuple[list[Row], list[tuple[str, str]
             missing.append(f"{cells['file'][:60]!r} (line {number})")
             continue
         if name in rows:
-            raise DataError(f"{table}: line {number} names {cells['file']!r} a second time; one line an image")
+            raise DataError(f"{table}: line {number} names {cells['file']!r} a second time; one line per image")
         part = SIDES.get(cells["part"].lower() or "train")
         if part is None:
             raise DataError(f"{table}: line {number} has split {cells['part']!r}; train, val or test expected")

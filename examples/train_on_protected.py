@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from datamodules.images import ImageSet
-from datamodules.protected import About, ProtectedDataset, write_protected
+from datamodules.protected import ManifestHeader, ProtectedDataset, write_protected
 
 EPOCHS = 3
 
@@ -23,8 +23,8 @@ def make_set(folder: Path) -> None:
     labels = torch.arange(120) % 2
     images = torch.randint(0, 90, (120, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images[labels == 1, :, 4:12, 4:12] += 120
-    about = About("none", "", None, 0, "squares", ["empty", "square"], len(images), None)
-    write_protected(folder, ImageSet(images, labels), lambda part: part.images, about)
+    header = ManifestHeader("none", "", None, 0, "squares", ["empty", "square"], len(images), None)
+    write_protected(folder, ImageSet(images, labels), lambda part: part.images, header)
 
 
 def train(folder: Path) -> None:

@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one verb; returns the exit code.
 
     0: done. 1: done, but something is wrong or was left out, which is shown. 2: the request cannot be carried out, and
-    one line a fault says why. 130 and 143: stopped by Ctrl-C and SIGTERM. Anything else is a defect of this program and
-    shows its traceback.
+    one line per fault says why. 130 and 143: stopped by Ctrl-C and SIGTERM. Anything else is a defect of this program
+    and shows its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     flags = {argument for argument in arguments if argument.startswith("-")}
@@ -133,13 +133,13 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
         if "SLURM_PROCID" in os.environ:  # srun ends the others when the first has left; this code must still be theirs
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if is_main():
-            print(f"{stop}; go on with: {_how_to_resume(config)}", file=sys.stderr)
+            print(f"{stop}; resume with: {_how_to_resume(config)}", file=sys.stderr)
         return 128 + stop.number
     except BrokenPipeError:  # who read our output has gone ("… | head"): nothing to say, and nowhere to say it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
-        # a full disk or a folder that lost its permissions: files are whole or absent, so the run can go on later
+        # a full disk or a folder that lost its permissions: files are whole or absent, so the run can be resumed later
         remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to that"
         name = printable(str(error.filename or "writing"))
         print(f"error: {name}: {error.strerror or error}; {remedy}, then: {_how_to_resume(config)}", file=sys.stderr)
@@ -148,6 +148,6 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
 
 
 def _how_to_resume(config: Any) -> str:
-    """The command that goes on with the run, or with the folder."""
+    """The command that resumes the run, or the folder."""
     folder = isinstance(config, Config) and (os.environ.get("CONFOUNDERGAN_RUN_DIR") or config.resume)
     return f"confoundergan train resume={folder}" if folder else "the same command"  # stopped before a run began

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from baselines.config import BaselinesConfig, Method
 from datamodules.config import DataConfig, option
+from datamodules.renames import current_options
 from gan.config import GanConfig
 from victims.config import VictimConfig
 
@@ -87,8 +88,8 @@ class Config:
     seed: int = option(0, "seed of the run; with seeds=k the runs have seed, seed+1, …", ge=0, le=2**31 - 1)
     seeds: int = option(1, "how many runs, each with its own seed; results give mean and spread", ge=1, le=100)
     run_dir: str = option("", "folder of the run; empty: a new one under runs/")
-    resume: str = option("", "train: folder of a run that stopped; it goes on unchanged")
-    any_code: bool = option(False, "resume: go on even though the code or a library has changed since")
+    resume: str = option("", "train: folder of a stopped run, which is resumed unchanged")
+    any_code: bool = option(False, "resume: continue even though the code or a library has changed since")
     run: str = option("", "evaluate, report, dashboard: folder of a finished run (or grid); empty: the newest run")
     fast_dev_run: bool = option(False, "a few batches of everything, to see that it works; results mean nothing")
     logger: Literal["csv", "wandb", "tensorboard"] = option(
@@ -100,7 +101,7 @@ class Config:
     grid: str = option("", "grid: name (configs/grid) or file of what to compute")
     sweep: str = option("", "sweep: name (configs/sweep) or file of what to try")
     cell: str = option("", "sweep: the one combination that an agent of W&B was given; empty: all")
-    jobs: int = option(0, "grid, sweep: processes, each with its share of the cores; 0: one a core", ge=0, le=256)
+    jobs: int = option(0, "grid, sweep: processes, each with its share of the cores; 0: one per core", ge=0, le=256)
     dry_run: bool = option(False, "grid, sweep: list what is to be computed, and how long it will take")
     store: str = option("runs/store", "grid: folder of finished cells, shared by all grids")
     experiment: str = option("", "named experiment: a file of configs/experiment")
@@ -243,7 +244,7 @@ def compose(arguments: list[str], base: dict[str, Any] | None = None) -> tuple[C
     known, conf = options(), OmegaConf.structured(Config)
     sources = dict.fromkeys(known, "default")
     for source, pairs in layers:
-        for key, value in pairs:
+        for key, value in current_options(pairs):
             fault = _set(conf, known, key, value)
             if fault is None:
                 sources[key] = source

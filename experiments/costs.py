@@ -7,7 +7,15 @@ from experiments.config import OURS
 from experiments.grid_report import Row, moments, select, unique
 from experiments.page import Table
 
-HEAD = ["data", "variant", "seconds to fit", "forward", "backward", "images a second", "ConfounderGAN is cheaper from"]
+HEAD = [
+    "data",
+    "variant",
+    "seconds to fit",
+    "forward",
+    "backward",
+    "images per second",
+    "ConfounderGAN is cheaper from",
+]
 
 
 def break_even(ours: Row, theirs: Row, anew: bool) -> float | None:
@@ -16,7 +24,7 @@ def break_even(ours: Row, theirs: Row, anew: bool) -> float | None:
     Args:
         ours: ``fit_seconds``, ``images`` and ``images_per_second`` of ConfounderGAN (experiments.methods.cost_of).
         theirs: of the other.
-        anew: the other has to be fitted again for new images, at the same cost an image; else once is enough.
+        anew: the other has to be fitted again for new images, at the same cost per image; else once is enough.
 
     Returns:
         The number of images; 0 where it is cheaper at once, None where never.
@@ -40,7 +48,7 @@ def in_words(images: float | None) -> str:
 def costs(spec: dict[str, Any], rows: list[Row]) -> Table | None:
     """A line for each data set and variant whose cost was measured; None where none was.
 
-    A variant without a fast set is fitted anew for new images; its seconds an image are those of its own fit.
+    A variant without a fast set is fitted anew for new images; its seconds per image are those of its own fit.
     """
     made = [r for r in rows if "victim" not in r["place"] and "images_per_second" in (r.get("cost_to_make") or {})]
     lines = []

@@ -1,4 +1,4 @@
-"""The verb ``dashboard``: the W&B workspace from experiments/board.py, and what its panels lack of a run."""
+"""The verb ``dashboard``: the W&B workspace from experiments/panels.py, and what its panels lack of a run."""
 
 import csv
 import importlib.util
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.pictures import PICTURES
-from datamodules.protected import write_atomic
-from experiments.board import BOARD, Panel, panel_metrics
+from datamodules.files import write_atomic
 from experiments.config import Config
-from experiments.folder import RunError, newest, say
+from experiments.folder import RunError, newest, rank_zero_print
 from experiments.logs import outcome, wandb_mode
+from experiments.panels import PANELS, Panel, panel_metrics
 
 NAME = "ConfounderGAN"
 URL = Path("runs") / "dashboards"  # where a workspace that was made is remembered, by project
@@ -29,24 +29,26 @@ def dashboard(config: Config) -> int:
     Raises:
         RunError: ``run`` is no finished run, wandb-workspaces is missing, or W&B refused.
     """
-    for section, panels in BOARD.items():
-        say(f"{section}: {'; '.join(panel.title for panel in panels)}")
+    for section, panels in PANELS.items():
+        rank_zero_print(f"{section}: {'; '.join(panel.title for panel in panels)}")
     try:
         run = Path(config.run) if config.run else newest()
     except RunError:
-        say("no finished run under runs/ to check the panels against")
+        rank_zero_print("no finished run under runs/ to check the panels against")
     else:
         missing = unlogged(run)
-        say(f"{run} logs {len(panel_metrics()) - len(missing)} of the {len(panel_metrics())} metrics that panels show")
+        rank_zero_print(
+            f"{run} logs {len(panel_metrics()) - len(missing)} of the {len(panel_metrics())} metrics that panels show"
+        )
         if missing:
-            say(f"not logged by it: {', '.join(missing)} (check/… and pictures: victim.check_every is 0)")
+            rank_zero_print(f"not logged by it: {', '.join(missing)} (check/… and pictures: victim.check_every is 0)")
     mode, why = wandb_mode()
     if mode != "online":
-        say(f"no workspace was made: W&B is {mode} ({why}); 'wandb login', then the same command")
+        rank_zero_print(f"no workspace was made: W&B is {mode} ({why}); 'wandb login', then the same command")
         return 0
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise RunError("dashboard: the package wandb-workspaces is missing; pip install wandb-workspaces, then again")
-    say(f"W&B workspace: {publish(config.project)}")
+    rank_zero_print(f"W&B workspace: {publish(config.project)}")
     return 0
 
 
@@ -83,7 +85,7 @@ def publish(project: str) -> str:
 
     note = URL / f"{project}.url"
     sections = [
-        ws.Section(name=name, panels=[_chart(wr, p) for p in panels], is_open=True) for name, panels in BOARD.items()
+        ws.Section(name=name, panels=[_chart(wr, p) for p in panels], is_open=True) for name, panels in PANELS.items()
     ]
     try:
         if note.exists():

@@ -5,7 +5,7 @@ from importlib import import_module
 from datamodules.base import ImageDataModule
 from datamodules.config import DataConfig
 from experiments.config import Config
-from experiments.folder import say
+from experiments.folder import rank_zero_print
 
 # module and class of each name; imported when chosen
 MODULES = {
@@ -50,5 +50,5 @@ def make_data(config: Config) -> ImageDataModule:
     data = unready(config.data, config.seed)
     data.setup()
     if data.skipped:
-        say(data.left_out())
+        rank_zero_print(data.left_out())
     return data

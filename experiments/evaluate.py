@@ -13,24 +13,26 @@ from omegaconf import OmegaConf
 from baselines.trained import load_trained
 from callbacks.detection import SIMPLE, Detection, measurable
 from callbacks.diagnostics import PROBES, NoiseProbe, Survival, SwapTest, Variation, noise_of
-from callbacks.export import SETTINGS, describe_part, read_named
+from callbacks.export import SETTINGS, describe_part, predicted_classes
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PICTURES, plot_curves, save_sheets
-from callbacks.retraining import Job, SharedJobs, own_device
+from callbacks.retraining import Job, SharedJobs, default_device
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
+from datamodules.files import write_atomic
 from datamodules.images import ImageSet
-from datamodules.protected import MANIFEST, ProtectedDataset, write_atomic
+from datamodules.protected import MANIFEST, ProtectedDataset
+from datamodules.renames import current_option
 from experiments import results
 from experiments.config import OURS, Config, ConfigError, compose, leaves, options
 from experiments.data import make_data
-from experiments.folder import RunError, describe, is_main, newest, progress_bar, say, versions, write_json
+from experiments.folder import RunError, describe, is_main, newest, progress_bar, rank_zero_print, versions, write_json
 from experiments.logs import log_end, make_loggers
 from experiments.methods import linf_bound
 from gan.protection import GENERATOR, GeneratorFileError
 from victims.classifier import check_arch
 from victims.config import Recipe
-from victims.mixture import as_text, mixed, protected_mask, remainder
+from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import build_pretrained
 from victims.train import train_victim
 
@@ -77,7 +79,7 @@ def evaluate_seed(
     if is_main() and masks:
         (out / "masks").mkdir(exist_ok=True)
         for setting, mask in masks.items():
-            write_atomic(out / "masks" / f"{setting}.txt", as_text(mask).encode())
+            write_atomic(out / "masks" / f"{setting}.txt", mask_to_text(mask).encode())
     jobs: dict[str, Job] = {}
     costs: dict[str, float] = {}
     with progress_bar() as bar:
@@ -94,8 +96,8 @@ def evaluate_seed(
             jobs[original] = partial(victim, original, clean[setting], None)
             train = stored[setting]
             if setting in masks:
-                train = mixed(clean[setting], train, masks[setting])
-                if len(rest := remainder(clean[setting], masks[setting])):
+                train = partially_protected(clean[setting], train, masks[setting])
+                if len(rest := clean_remainder(clean[setting], masks[setting])):
                     name = "remainder" if setting == "standard" else f"remainder_{setting}"
                     jobs[name] = partial(victim, name, rest, None)
                     costs[name] = len(rest)
@@ -122,7 +124,7 @@ def evaluate_seed(
     entry["diagnostics"] = {
         "noise_only": {probe: done[f"probe_{probe}"] for probe in PROBES},
         "swap": {setting: done[setting]["swap"] for setting in stored},
-        "named": named_right(run, data),
+        "named": class_accuracy(run, data),
         "variation": {setting: Variation().run(noise[setting]) for setting in stored},
         "survival": {setting: Survival().run(clean[setting], stored[setting]) for setting in stored},
         "detection": {
@@ -154,14 +156,14 @@ def stored_set(run: Path, data: ImageDataModule, setting: str) -> ImageSet:
         DataError: the set is missing, damaged, or of other images than those at hand.
     """
     protected = ProtectedDataset(run / "protected" / setting)
-    if protected.about.data != describe_part(data, SETTINGS[setting]):
+    if protected.header.data != describe_part(data, SETTINGS[setting]):
         raise DataError(f"{protected.folder}: protects other images than those at hand; restore the data")
     return protected.load()
 
 
-def named_right(run: Path, data: ImageDataModule) -> dict[str, float] | None:
-    """How often the generator names the class of unseen images: accuracy and balanced accuracy; None without any."""
-    names = read_named(run)
+def class_accuracy(run: Path, data: ImageDataModule) -> dict[str, float] | None:
+    """The generator's accuracy and balanced accuracy on the class of unseen images; None without any."""
+    names = predicted_classes(run)
     if names is None:
         return None
     labels = data.parts[SETTINGS["fast"]].labels
@@ -216,7 +218,7 @@ def evaluate(arguments: list[str]) -> None:
         except (GeneratorFileError, DataError) as error:
             if all(file.is_file() for file in files):  # finished, then damaged, or made by another version
                 raise
-            raise RunError(f"run: seed {seed} is not finished ({error}); go on with 'train resume={run}'") from error
+            raise RunError(f"run: seed {seed} is not finished ({error}); resume with 'train resume={run}'") from error
     number = 1 + max((int(p.name) for p in (run / "evaluations").glob("*") if p.name.isdigit()), default=0)
     out = run / "evaluations" / str(number)
     out.mkdir(parents=True)
@@ -225,9 +227,9 @@ def evaluate(arguments: list[str]) -> None:
     for seed, folder in seeds.items():
         target = out / f"seed-{seed}" if len(seeds) > 1 else out
         target.mkdir(exist_ok=True)
-        say(f"seed {seed}: victims on {folder / 'protected'}")
+        rank_zero_print(f"seed {seed}: victims on {folder / 'protected'}")
         loggers = make_loggers(replace(config, group=config.group or run.name), target, seed, "evaluate")
-        entries.append(evaluate_seed(config, data, folder, target, seed, {}, own_device()))
+        entries.append(evaluate_seed(config, data, folder, target, seed, {}, default_device()))
         log_end(loggers, target, summed_up(config, data, entries[-1:]))
     finish(config, data, entries, out)
 
@@ -260,7 +262,7 @@ def reopen(run: Path, arguments: list[str], allowed: tuple[str, ...], rule: str)
         raise RunError(
             f"{run / 'config.yaml'}: not readable ({str(error).splitlines()[0]}); start a new run"
         ) from error
-    foreign = [str(key) for key, _ in leaves(base) if key not in options()]  # type: ignore[arg-type]
+    foreign = [str(key) for key, _ in leaves(base) if current_option(str(key)) not in options()]  # type: ignore[arg-type]
     if foreign:
         raise RunError(
             f"{run / 'config.yaml'}: made by another version of this program ({made_by(run)}; this is "

@@ -17,7 +17,7 @@ MANY = 8  # victims side by side in a map
 
 
 def curves(data: str, variants: list[str], rows: list[Row]) -> bytes | None:
-    """PNG: a panel a victim; a line a variant and setting, mean over seeds of the balanced accuracy by epoch.
+    """PNG: one panel per victim; one line per variant and setting, mean over seeds of the balanced accuracy by epoch.
 
     None where no row of the data set has a curve.
     """
@@ -100,7 +100,7 @@ def verbatim(text: str) -> str:
 
 
 def survival(rows: list[Row], variant: str) -> bytes:
-    """PNG: a panel a victim, two bars a data set: accuracy after training on clean and on protected images.
+    """PNG: one panel per victim, two bars per data set: accuracy after training on clean and on protected images.
 
     Args:
         rows: of a grid, settings clean and standard.

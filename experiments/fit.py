@@ -14,12 +14,12 @@ from rich.progress import track
 from sklearn.cluster import KMeans
 
 from datamodules.config import DataError
-from datamodules.decode import BadImage, Form, read
+from datamodules.decode import BadImage, TargetFormat, read
+from datamodules.files import write_atomic
 from datamodules.images import to_float
-from datamodules.protected import write_atomic
 from datamodules.tree import Tree, from_folders
 from experiments.config import compose
-from experiments.folder import RunError, is_main, say
+from experiments.folder import RunError, is_main, rank_zero_print
 from gan.encoder import Encoder, PretrainedEncoder
 
 SIDE, BATCH = 64, 32
@@ -27,13 +27,13 @@ SMALLEST = 10  # photos of a class: fewer cannot be divided into the parts of a 
 
 
 def fit(source: Path, run: Path, clusters: int, options: list[str], encoder: Encoder | None = None) -> Path:
-    """Trains a generator on a folder of photos, or goes on with it.
+    """Trains a generator on a folder of photos, or resumes a training.
 
     Args:
         source: the photos; class folders with at least two classes of SMALLEST photos are taken for labels.
         run: its folder; one that is there already is finished, or used as it is where it is.
         clusters: how many groups stand in where there are no class folders.
-        options: of ``train``; the same when the run goes on.
+        options: of ``train``; the same when the run is resumed.
         encoder: what groups the photos; None: the pretrained one.
 
     Returns:
@@ -49,18 +49,18 @@ def fit(source: Path, run: Path, clusters: int, options: list[str], encoder: Enc
     if (run / "config.yaml").is_file():
         _check(run, source)
         if (run / "results.json").is_file():
-            say(f"fit: {run} is trained already")
+            rank_zero_print(f"fit: {run} is trained already")
             return run
-        say(f"fit: goes on with {run}, as it was begun")
+        rank_zero_print(f"fit: resumes {run} with the options it was started with")
         train(compose([f"resume={run}"])[0], [f"resume={run}"])
         return run
     if _has_classes(source):
-        say("fit: labels are the names of the folders")
+        rank_zero_print("fit: labels are the names of the folders")
     else:
         labels = _clusters(source, clusters, encoder)
         table.parent.mkdir(parents=True, exist_ok=True)
         _write(table, labels)
-        say(
+        rank_zero_print(
             f"fit: no class folders of {SMALLEST} photos each, so {clusters} groups of like photos stand in for "
             f"classes; they are in {table}"
         )
@@ -110,7 +110,7 @@ def _clusters(source: Path, count: int, encoder: Encoder | None) -> dict[str, in
 
     for name in track(tree.images, "reading photos", disable=not is_main(), transient=True):
         try:
-            waiting.append(read(source / name, Form(SIDE, "crop", 3)))
+            waiting.append(read(source / name, TargetFormat(SIDE, "crop", 3)))
         except BadImage:  # 'train' and 'protect' list it, with the reason
             continue
         names.append(name)

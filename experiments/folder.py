@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from datamodules.protected import write_atomic
+from datamodules.files import write_atomic
 from experiments.config import Config, to_yaml
 
 RUN_DIR = "CONFOUNDERGAN_RUN_DIR"
@@ -25,7 +25,7 @@ class RunError(Exception):
     """A run folder that cannot be used as asked; the message names it and the remedy."""
 
 
-def choose(config: Config, store: Any = None) -> Path:
+def create_run_dir(config: Config, store: Any = None) -> Path:
     """The folder of a new run, made now, or that of the run to resume.
 
     The main process decides; those that Lightning starts for the other devices are told through the environment, those
@@ -42,13 +42,11 @@ def choose(config: Config, store: Any = None) -> Path:
             raise RunError("run_dir: processes started from outside must agree on a folder; give run_dir=<folder>")
         return Path(told)
     if config.resume:
-        folder = existing(config.resume)
+        folder = existing_run_dir(config.resume)
     else:
         folder = Path(config.run_dir or f"runs/{config.data.name}-{time.strftime('%Y%m%d-%H%M%S')}")
         if folder.exists() and (not folder.is_dir() or any(not _unfinished(path) for path in folder.iterdir())):
-            raise RunError(
-                f"run_dir: {folder} exists and is not empty; give another, or resume={folder} to go on with it"
-            )
+            raise RunError(f"run_dir: {folder} exists and is not empty; give another, or resume={folder} to resume it")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -63,7 +61,7 @@ def choose(config: Config, store: Any = None) -> Path:
     return folder
 
 
-def existing(resume: str) -> Path:
+def existing_run_dir(resume: str) -> Path:
     """The folder of the run to resume.
 
     Raises:
@@ -143,7 +141,7 @@ def code() -> str:
 
 
 def check_code(folder: Path) -> None:
-    """Refuses to go on with a run whose code or libraries have changed: it would end as neither version's run.
+    """Refuses to resume a run whose code or libraries have changed: it would end as neither version's run.
 
     Raises:
         RunError: they have.
@@ -159,7 +157,7 @@ def check_code(folder: Path) -> None:
         commit = (before.get("git") or {}).get("commit")
         raise RunError(
             f"resume: {', '.join(changed)} since the run began{f' at commit {commit[:12]}' if commit else ''}; go back "
-            "to that version, start a new run, or go on all the same with any_code=true"
+            "to that version, start a new run, or resume all the same with any_code=true"
         )
 
 
@@ -206,7 +204,7 @@ def progress_bar() -> Progress:
     )
 
 
-def say(text: str) -> None:
+def rank_zero_print(text: str) -> None:
     """Prints from the main process alone, at once."""
     if is_main():
         print(text, flush=True)

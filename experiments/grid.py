@@ -18,8 +18,8 @@ A grid is a YAML file in ``configs/grid`` (or any path), with these keys:
 A cell is either a protection (fitted, its sets stored in ``<store>/<key>``) or a victim. Its key is a hash of all that
 decides its result, so cells are shared between grids and by victims that are the same, and a changed option makes a new
 cell. Each finished cell is one
-JSON file in the store, whole or absent: after ``kill -9`` the same command goes on. ``cells.jsonl`` in the grid's own
-folder holds the finished rows, which count as computed as well: committed rows need not be computed again.
+JSON file in the store, whole or absent: after ``kill -9`` the same command resumes it. ``cells.jsonl`` in the grid's
+own folder holds the finished rows, which count as computed as well: committed rows need not be computed again.
 """
 
 import hashlib
@@ -48,34 +48,35 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from baselines.registry import make_protection
 from callbacks.detection import SIMPLE, Detection, measurable
 from callbacks.diagnostics import PROBES, NoiseProbe, Survival, SwapTest, Variation, noise_of
-from callbacks.export import SETTINGS, read_named
+from callbacks.export import SETTINGS, predicted_classes
 from callbacks.imperceptibility import Imperceptibility
 from callbacks.pictures import PICTURES, SHEETS, save_sheets
-from callbacks.retraining import own_device
+from callbacks.retraining import default_device
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError, path_of
+from datamodules.files import write_atomic
 from datamodules.images import ImageSet
-from datamodules.protected import write_atomic
+from datamodules.renames import as_hashed, current_file, current_spec, read_row
 from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leaves, names, near
 from experiments.data import make_data
-from experiments.evaluate import named_right, settings_of, stored_set
-from experiments.folder import RunError, environment, say, write_json
-from experiments.launch import quieten
-from experiments.methods import cost_of, epochs_of, lend, linf_bound, protect_seed
+from experiments.evaluate import class_accuracy, settings_of, stored_set
+from experiments.folder import RunError, environment, rank_zero_print, write_json
+from experiments.launch import suppress_known_warnings
+from experiments.methods import cost_of, epochs_of, linf_bound, protect_seed, transfer
 from experiments.published import read_published
 from experiments.train import check_classifiers, check_precision
 from gan.protection import start_file
 from victims.config import Recipe
 from victims.defences import operations, passes
-from victims.mixture import as_text, mixed, protected_mask, remainder
+from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import Unavailable
 from victims.train import predict, train_victim
 
 VERSION = 1  # part of every key; raised when the same options come to mean something else
-# clean: part A; standard: A protected; clean_fast: part B; fast: B protected; misnamed: the unprotected images of B
-# whose class the generator names wrongly, what a thief could learn from, did the others teach nothing
-SETTINGS_ALL = ("clean", "standard", "clean_fast", "fast", "misnamed")
-PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "unseen", "misnamed": "unseen"}
+# clean: part A; standard: A protected; clean_fast: part B; fast: B protected; misclassified: the unprotected images of
+# B that the generator misclassifies: what an attacker could learn if the others were useless
+SETTINGS_ALL = ("clean", "standard", "clean_fast", "fast", "misclassified")
+PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "unseen", "misclassified": "unseen"}
 # of a set that is protected in part, the images that are not: never asked for, always beside
 REMAINDERS = {"standard": "remainder", "fast": "remainder_fast"}
 UNPROTECTED = {"standard": "clean", "fast": "clean_fast", "remainder": "clean", "remainder_fast": "clean_fast"}
@@ -96,7 +97,7 @@ class Cell:
         needs: key of the protection that it reads; empty for none, or for a protection itself.
         cost: expected work, in pixels that pass through a victim.
         also: other places where the same thing stands.
-        lender: the protection of another data set, if it is that one's generator that protects.
+        origin: the protection of another data set, if it is that one's generator that protects.
     """
 
     key: str
@@ -106,7 +107,7 @@ class Cell:
     needs: str
     cost: float
     also: list[dict[str, Any]] = field(default_factory=list)
-    lender: "Cell | None" = None
+    origin: "Cell | None" = None
 
     @property
     def places(self) -> list[dict[str, Any]]:
@@ -138,22 +139,24 @@ def grid(config: Config) -> int:
 
 def compute_grid(config: Config, spec: dict[str, Any], name: str, place: str) -> int:
     """Computes what a grid, or a sweep, asks for, in ``run_dir`` or ``runs/<place>/<name>``; see ``grid``."""
-    from experiments.report import asked_of_grid, write  # imports this module
+    from experiments.report import input_of_grid, write  # imports this module
 
-    quieten()
+    suppress_known_warnings()
     folder, store = Path(config.run_dir or f"runs/{place}/{name}"), Path(config.store)
     absent: dict[str, str] = {}
     cells = cells_of(spec, config.sweep or config.grid, absent if config.dry_run else None)
     known = known_rows(folder, store)
     missing = [cell for cell in cells if "error" in known.get(cell.key, {"error": ""})]
     victims = sum(cell.is_victim for cell in cells)
-    say(f"grid {name}: {len(cells)} cells ({victims} victims), {len(cells) - len(missing)} done, {len(missing)} to do")
+    rank_zero_print(
+        f"grid {name}: {len(cells)} cells ({victims} victims), {len(cells) - len(missing)} done, {len(missing)} to do"
+    )
     if config.dry_run:
         for cell in missing:
-            say("  " + ", ".join(f"{k}={v}" for k, v in cell.place.items()))
-        say(f"about {estimate(known, missing)}")
+            rank_zero_print("  " + ", ".join(f"{k}={v}" for k, v in cell.place.items()))
+        rank_zero_print(f"about {estimate(known, missing)}")
         for data_name, reason in absent.items():
-            say(f"not counted: the cells of {data_name}, which is not here yet ({reason})")
+            rank_zero_print(f"not counted: the cells of {data_name}, which is not here yet ({reason})")
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     store.mkdir(parents=True, exist_ok=True)
@@ -165,18 +168,18 @@ def compute_grid(config: Config, spec: dict[str, Any], name: str, place: str) ->
     except BrokenProcessPool as error:
         raise RunError(
             "grid: one of its processes was killed from outside, often for lack of memory; finished cells are kept: "
-            "the same command goes on, and with jobs=<fewer> it needs less"
+            "the same command resumes it, and with jobs=<fewer> it needs less"
         ) from error
     except Timeout as error:
         raise ConfigError([f"store: {store} is in use by another grid; wait for it, or give store=<folder>"]) from error
     rows = placed(cells, known)
     save_rows(folder, spec, rows)
     draw(cells, known, store)
-    write(folder, asked_of_grid(folder, store))
+    write(folder, input_of_grid(folder, store))
     lost = [row for row in rows if "error" in row]
     for row in lost:
         verb = "" if row.get("skipped") else "failed: "
-        say(f"{verb}{', '.join(f'{k}={v}' for k, v in row['place'].items())}: {row['error']}")
+        rank_zero_print(f"{verb}{', '.join(f'{k}={v}' for k, v in row['place'].items())}: {row['error']}")
     return 1 if any(not row.get("skipped") for row in lost) else 0
 
 
@@ -198,7 +201,7 @@ def read_grid(name: str, group: str = "grid") -> dict[str, Any]:
     Raises:
         ConfigError: no such file, or not laid out as this module says.
     """
-    shipped = names(group)
+    shipped, name = names(group), current_file(group, name)
     if not name:
         raise ConfigError([f"{group}: which one? give {group}=<name or file>; shipped: {', '.join(shipped)}"])
     source = CONFIGS / group / f"{name}.yaml" if name in shipped else Path(name)
@@ -216,6 +219,7 @@ def read_grid(name: str, group: str = "grid") -> dict[str, Any]:
         raise ConfigError(
             [f"{group}: {name} needs exactly the keys {', '.join(sorted(KEYS))} (or parameters); found {found}"]
         )
+    spec = current_spec(spec)
     faults = [
         f"{group}: {name}: no setting {s!r}; known: {', '.join(SETTINGS_ALL)}"
         for s in spec["settings"]
@@ -231,9 +235,9 @@ def read_grid(name: str, group: str = "grid") -> dict[str, Any]:
     if faults:
         raise ConfigError(faults)
     faults += [
-        f"{group}: {name}: {variant}: no data set {lender!r} to be {TRAINED_ON}; here are {', '.join(spec['data'])}"
+        f"{group}: {name}: {variant}: no data set {origin!r} to be {TRAINED_ON}; here are {', '.join(spec['data'])}"
         for variant, options in spec["variants"].items()
-        if (lender := (options or {}).get(TRAINED_ON)) not in (None, *spec["data"])
+        if (origin := (options or {}).get(TRAINED_ON)) not in (None, *spec["data"])
     ]
     if group == "sweep" and any(TRAINED_ON in (options or {}) for options in spec["variants"].values()):
         faults.append(f"{group}: {name}: {TRAINED_ON} is for grids; use grid={name}")
@@ -288,12 +292,12 @@ def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = No
                 continue
         other = _trained_on(spec, data_name, variant)
         theirs = compose(asked_for(spec, other, variant, victim))[0] if other else None
-        if theirs and (fault := _lending_fault(config, theirs)):
+        if theirs and (fault := _transfer_fault(config, theirs)):
             raise ConfigError([f"grid {name}: {data_name}, {variant}: {fault}"])
         for seed in spec["seeds"]:
             place = {"data": data_name, "variant": variant, "seed": seed}
-            lender = _protection_of(theirs, {**place, "data": other}, on) if theirs else None
-            for cell in _cells(config, place, victim, spec["settings"], on, lender):
+            origin = _protection_of(theirs, {**place, "data": other}, on) if theirs else None
+            for cell in _cells(config, place, victim, spec["settings"], on, origin):
                 first = found.setdefault(cell.key, cell)
                 if cell.place not in first.places:
                     first.also.append(cell.place)
@@ -308,11 +312,11 @@ def asked_for(spec: dict[str, Any], data: str, variant: str, victim: str) -> lis
 
 def _trained_on(spec: dict[str, Any], data: str, variant: str) -> str | None:
     """The other data set whose generator a variant uses; None where it is the same one's."""
-    lender: str | None = (spec["variants"][variant] or {}).get(TRAINED_ON)
-    return None if lender == data else lender
+    origin: str | None = (spec["variants"][variant] or {}).get(TRAINED_ON)
+    return None if origin == data else origin
 
 
-def _lending_fault(config: Config, theirs: Config) -> str:
+def _transfer_fault(config: Config, theirs: Config) -> str:
     """Why a data set cannot be protected by the generator that is trained on another; empty if it can."""
     if config.method != OURS:
         return f"{TRAINED_ON} is for method={OURS}, whose generator needs no labels; found method={config.method}"
@@ -326,21 +330,21 @@ def _pairs(options: Any) -> dict[str, Any]:
     return dict(leaves(options or {}))
 
 
-def _protection_of(config: Config, place: dict[str, Any], on: str, lender: Cell | None = None) -> Cell:
+def _protection_of(config: Config, place: dict[str, Any], on: str, origin: Cell | None = None) -> Cell:
     """The cell of a protection."""
     data, seed = _data(config), place["seed"]
     content: dict[str, Any] = {"data": data.fingerprints, "seed": seed}
-    content |= {"generator": lender.key} if lender else {"config": _deciding(config)}
+    content |= {"generator": origin.key} if origin else {"config": _deciding(config)}
     images = len(data.parts["train"])
     cost = 2.0 * images * max(1, epochs_of(config, images)) * data.size[0] * data.size[1]
-    return Cell(_key("protection", content), place, config, on, "", cost, lender=lender)
+    return Cell(_key("protection", content), place, config, on, "", cost, origin=origin)
 
 
 def _cells(
-    config: Config, place: dict[str, Any], victim: str, settings: list[str], on: str, lender: Cell | None
+    config: Config, place: dict[str, Any], victim: str, settings: list[str], on: str, origin: Cell | None
 ) -> list[Cell]:
     data, seed, recipe = _data(config), place["seed"], config.victim.resolved()
-    protection, pixels = _protection_of(config, place, on, lender), data.size[0] * data.size[1]
+    protection, pixels = _protection_of(config, place, on, origin), data.size[0] * data.size[1]
     cells = [protection] if set(settings) - {"clean", "clean_fast"} else []
     label_free = (
         config.method == OURS or make_protection(config.method, config.baselines, config.gan.epsilon).label_free
@@ -348,30 +352,30 @@ def _cells(
     for setting in settings:
         if PART[setting] not in data.parts or (setting == "fast" and not label_free):
             continue
-        if setting == "misnamed" and (config.method != OURS or lender):
+        if setting == "misclassified" and (config.method != OURS or origin):
             continue
         named = [setting]
         if setting in REMAINDERS and recipe.partly:
             named.append(REMAINDERS[setting])
         for name in named:
             here = {**place, "setting": name, "victim": victim}
-            real, taught = _canonical(name, recipe)
-            needs = protection.key if real in (*SETTINGS, "misnamed") else ""
-            if name not in (*SETTINGS, "misnamed"):
+            real, effective = _canonical(name, recipe)
+            needs = protection.key if real in (*SETTINGS, "misclassified") else ""
+            if name not in (*SETTINGS, "misclassified"):
                 here = {k: v for k, v in here.items() if k != "variant"}
             content = {
-                "recipe": _hashed(taught),
+                "recipe": _hashed(effective),
                 "needs": needs,
                 "setting": real,
                 "on": on,
                 "data": data.fingerprints,
                 "seed": seed,
             }
-            share = 0.3 if setting == "misnamed" else 1.0
+            share = 0.3 if setting == "misclassified" else 1.0
             if real in REMAINDERS.values():
-                share = 1 - taught.share * taught.class_share
+                share = 1 - effective.share * effective.class_share
             cost = share * len(data.parts[PART[setting]]) * recipe.epochs * pixels * passes(operations(recipe.defence))
-            cells.append(Cell(_key("victim", content), here, config, on, needs, cost, lender=lender))
+            cells.append(Cell(_key("victim", content), here, config, on, needs, cost, origin=origin))
     return cells
 
 
@@ -411,7 +415,7 @@ def _digest(path: str) -> str:
 
 
 def _key(kind: str, content: dict[str, Any]) -> str:
-    text = json.dumps({"version": VERSION, "kind": kind, **content}, sort_keys=True)
+    text = json.dumps({"version": VERSION, "kind": kind, **as_hashed(content)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -421,7 +425,7 @@ def _data_of(text: str) -> ImageDataModule:
 
 
 def _data(config: Config) -> ImageDataModule:
-    """The data set that a configuration names, read once a process."""
+    """The data set that a configuration names, read once per process."""
     return _data_of(json.dumps({"data": asdict(config.data)}))
 
 
@@ -430,9 +434,9 @@ def known_rows(folder: Path, store: Path) -> dict[str, dict[str, Any]]:
     rows = {}
     if (folder / CELLS).exists():
         # a torn last line (killed while writing it) is in the store
-        rows = {row["key"]: row for row in map(json.loads, (folder / CELLS).read_text().split("\n")[:-1])}
+        rows = {row["key"]: row for row in map(read_row, (folder / CELLS).read_text().split("\n")[:-1])}
     for path in store.glob("*.json"):
-        rows[path.stem] = json.loads(path.read_text())
+        rows[path.stem] = read_row(path.read_text())
     return rows
 
 
@@ -529,7 +533,7 @@ def _start(parent: int, threads: int, stop: Event) -> None:
     """A process of the pool: its share of the cores, quiet, and gone when its parent is or when told to stop."""
     torch.set_num_threads(threads)
     os.environ["CONFOUNDERGAN_QUIET"] = "1"
-    quieten()
+    suppress_known_warnings()
 
     def watch() -> None:
         while os.getppid() == parent and not stop.wait(1):
@@ -572,8 +576,8 @@ def _made(cell: Cell, key: str, store: Path) -> Path:
         folder.mkdir(exist_ok=True)
         data = _data(cell.config)
         data.seed = seed
-        if cell.lender:
-            made = lend(_made(cell.lender, cell.lender.key, store), data, folder, seed)
+        if cell.origin:
+            made = transfer(_made(cell.origin, cell.origin.key, store), data, folder, seed)
         else:
             config = replace(cell.config, logger="csv", victim=replace(cell.config.victim, check_every=0))
             made = protect_seed(config, data, folder, seed)
@@ -589,7 +593,7 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
     clean = {setting: data.parts[SETTINGS[setting]] for setting in stored}
     noise = {setting: noise_of(clean[setting], stored[setting]) for setting in stored}
     probes = {
-        name: NoiseProbe(name).run(noise["standard"], noise.get("fast"), data.classes, seed, own_device())
+        name: NoiseProbe(name).run(noise["standard"], noise.get("fast"), data.classes, seed, default_device())
         for name in PROBES
     }
     return {
@@ -598,13 +602,13 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
         "images": len(data.parts["train"]),
         "epsilon": linf_bound(cell.config),
         "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},
-        "named": named_right(folder, data),
+        "named": class_accuracy(folder, data),
         "noise_only": probes,
         "variation": {s: Variation().run(noise[s]) for s in stored},
         "survival": {s: Survival().run(clean[s], stored[s]) for s in stored},
         "detection": {
             setting: {
-                name: Detection(name).run(clean[setting], stored[setting], data.classes, seed, own_device())
+                name: Detection(name).run(clean[setting], stored[setting], data.classes, seed, default_device())
                 for name in SIMPLE
             }
             for setting in measurable(stored, data.classes)
@@ -625,19 +629,19 @@ def _victim(cell: Cell, store: Path) -> dict[str, Any]:
         train = stored_set(_made(cell, cell.needs, store), data, setting)
         noise = noise_of(clean, train)
         if mask is not None:
-            train = mixed(clean, train, mask)
-    elif setting == "misnamed":
-        names = read_named(_made(cell, cell.needs, store))
+            train = partially_protected(clean, train, mask)
+    elif setting == "misclassified":
+        names = predicted_classes(_made(cell, cell.needs, store))
         assert names is not None
         train = train.subset((names != train.labels).nonzero()[:, 0])
     elif mask is not None:
-        train = remainder(clean, mask)
+        train = clean_remainder(clean, mask)
     others = data.parts["test"] if cell.measured_on == "test" else rest(data, part)
-    report = train_victim(train, others, data.classes, recipe, seed, own_device())
+    report = train_victim(train, others, data.classes, recipe, seed, default_device())
     row: dict[str, Any] = {
         "scores": report.scores(),
         "curve": report.curve,
-        "swap": SwapTest().run(report.model, noise, data.parts["val"], own_device()) if noise else None,
+        "swap": SwapTest().run(report.model, noise, data.parts["val"], default_device()) if noise else None,
         "images": len(train),
         "chance": 1 / data.classes,
         "majority": data.majority,
@@ -645,8 +649,8 @@ def _victim(cell: Cell, store: Path) -> dict[str, Any]:
     }
     if mask is not None:
         (store / MASKS).mkdir(exist_ok=True)
-        write_atomic(store / MASKS / f"{cell.key}.txt", as_text(mask).encode())
-        right = predict(report.model, others.images, own_device()).argmax(1) == others.labels
+        write_atomic(store / MASKS / f"{cell.key}.txt", mask_to_text(mask).encode())
+        right = predict(report.model, others.images, default_device()).argmax(1) == others.labels
         row |= {
             "protected_images": int(mask.sum()),
             "protected_classes": clean.labels[mask].unique().tolist(),
@@ -681,7 +685,7 @@ def draw(cells: list[Cell], known: dict[str, dict[str, Any]], store: Path) -> No
                 clean, stored = data.parts[SETTINGS[setting]], stored_set(folder, data, setting)
                 save_sheets(folder / PICTURES, setting, data.class_names, epsilon, clean, stored)
         except (DataError, OSError) as error:  # the figures are worth more than the pictures
-            say(f"no pictures of {cell.place['data']}, {cell.place['variant']}: {error}")
+            rank_zero_print(f"no pictures of {cell.place['data']}, {cell.place['variant']}: {error}")
 
 
 def save_rows(folder: Path, spec: dict[str, Any], rows: list[dict[str, Any]]) -> None:

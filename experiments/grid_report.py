@@ -4,7 +4,7 @@ from statistics import mean, stdev
 from typing import Any
 
 Row = dict[str, Any]
-COLUMNS = ("clean", "standard", "remainder", "clean_fast", "fast", "remainder_fast", "misnamed")
+COLUMNS = ("clean", "standard", "remainder", "clean_fast", "fast", "remainder_fast", "misclassified")
 SIZES = (("linf", 255), ("l2", 1), ("l0", 1))
 TITLES = {
     "clean": "clean A",
@@ -13,10 +13,10 @@ TITLES = {
     "clean_fast": "clean B",
     "fast": "fast",
     "remainder_fast": "clean remainder of B alone",
-    "misnamed": "misnamed of B alone",
+    "misclassified": "misclassified images of B alone",
 }
 MEASURED_ON = {
-    "test": "the clean test part, used once a seed",
+    "test": "the clean test part, used once per seed",
     "rest": "clean training images that the victim does not train on (the test part is untouched)",
 }
 
@@ -49,7 +49,7 @@ def table(rows: list[Row]) -> str:
     settings = [s for s in COLUMNS if any(r["place"].get("setting") == s for r in rows)]
     made = [r for r in rows if "victim" not in r["place"]]
     head = ["data", "chance", "variant", "victim", *(TITLES[s] for s in settings)]
-    head += ["B named right", "PSNR, dB", "SSIM", "minutes to make"]
+    head += ["B classified correctly", "PSNR, dB", "SSIM", "minutes to make"]
     sizes, passes = unlike_bounds(made), any(backward(r) is not None for r in made)
     head += ["L∞, /255", "L2", "pixels changed"] if sizes else []
     head += ["passes"] if passes else []
@@ -107,7 +107,7 @@ def unlike_bounds(rows: list[Row]) -> bool:
 
 
 def backward(row: Row) -> float | None:
-    """Backward passes an image that fitting took; None where they were not counted (``passes``: in older rows)."""
+    """Backward passes per image that fitting took; None where they were not counted (``passes``: in older rows)."""
     found: float | None = (row.get("cost_to_make") or row.get("passes") or {}).get("backward")
     return found
 
@@ -125,10 +125,10 @@ def notes(spec: dict[str, Any], rows: list[Row]) -> list[str]:
     torch = sorted({r["versions"]["torch"] for r in done})
     return [
         "Balanced accuracy in % at the victim's last epoch, mean ± standard deviation over seeds "
-        f"{', '.join(map(str, spec['seeds']))}, on {MEASURED_ON[spec['measured_on']]}. Named right: balanced accuracy "
-        "of the generator's reading of unseen images. PSNR and SSIM: of the standard set."
+        f"{', '.join(map(str, spec['seeds']))}, on {MEASURED_ON[spec['measured_on']]}. Classified correctly: balanced "
+        "accuracy of the protection's own classifier on unseen images. PSNR and SSIM: of the standard set."
         + (" L∞: its largest change; L2 and pixels changed: means over its images." if unlike_bounds(done) else "")
-        + (" Passes: backward, an image, to fit." if any(backward(r) is not None for r in done) else ""),
+        + (" Passes: backward, per image, to fit." if any(backward(r) is not None for r in done) else ""),
         "",
         f"{len(done)} cells, {sum(r['seconds'] for r in done) / 3600:.1f} hours of single processes on "
         f"{', '.join(where) or 'nothing yet'}; PyTorch {', '.join(torch) or '–'}."

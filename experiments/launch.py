@@ -21,7 +21,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvi
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.rendezvous import rendezvous
 
-from callbacks.retraining import LONG, patient
+from callbacks.retraining import LONG, long_timeout_group
 from experiments.config import ConfigError
 from experiments.folder import RunError, under_slurm
 
@@ -31,7 +31,7 @@ SRUN = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 BY_HAND = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-class Places(Protocol):
+class Placement(Protocol):
     """Options that say where something runs: ``trainer``'s, or those of ``protect``."""
 
     devices: int
@@ -39,12 +39,12 @@ class Places(Protocol):
     join_minutes: float
 
 
-def processes(options: Places) -> int:
+def processes(options: Placement) -> int:
     """How many processes share the work."""
     return (options.devices or torch.cuda.device_count() or 1) * options.num_nodes
 
 
-def started_by(options: Places, prefix: str = "trainer.") -> ClusterEnvironment | None:
+def started_by(options: Placement, prefix: str = "trainer.") -> ClusterEnvironment | None:
     """Who started this process and others from outside: torchrun or SLURM; None where Lightning starts the others.
 
     Args:
@@ -95,7 +95,7 @@ def started_by(options: Places, prefix: str = "trainer.") -> ClusterEnvironment 
     return None
 
 
-def join(options: Places) -> dist.Store | None:
+def join(options: Placement) -> dist.Store | None:
     """The store in which this run's processes have met, if they were started from outside; None if there is one.
 
     Raises:
@@ -142,8 +142,8 @@ def _meet(host: str, port: int, rank: int, world: int, minutes: float) -> dist.S
 class MeetingDDP(DDPStrategy):
     """DDP whose processes have met before they form their group.
 
-    Three backward passes a batch, each using some of the parameters, need ``find_unused_parameters`` (Lightning's issue
-    20328).
+    Three backward passes per batch, each using some of the parameters, need ``find_unused_parameters`` (Lightning's
+    issue 20328).
 
     Args:
         minutes: the longest wait for a process.
@@ -167,17 +167,17 @@ class MeetingDDP(DDPStrategy):
                 timeout=STEP,
                 device_id=None if self.root_device.type == "cpu" else self.root_device,
             )
-            atexit.register(leave)
+            atexit.register(destroy_process_groups)
         super().setup_distributed()
 
 
-def leave() -> None:
+def destroy_process_groups() -> None:
     """Ends all groups before the interpreter ends.
 
     A group's thread that still holds the last exchange needs the interpreter to let go of it, and takes the process
     down where that is gone (seen with gloo, now and then; torch itself asks for it with NCCL).
     """
-    patient.cache_clear()
+    long_timeout_group.cache_clear()
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -186,11 +186,11 @@ LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken
 
 
 @contextmanager
-def company(remedy: str) -> Iterator[None]:
+def explain_lost_processes(remedy: str) -> Iterator[None]:
     """Turns what torch says inside when another process is gone into one line.
 
     Args:
-        remedy: how to go on.
+        remedy: how to resume.
 
     Raises:
         RunError: another process has ended, or has not answered in time.
@@ -208,7 +208,7 @@ def company(remedy: str) -> Iterator[None]:
         raise
 
 
-def quieten() -> None:
+def suppress_known_warnings() -> None:
     """Silences what is known and harmless; each line says what and why."""
     # advertising of other products at every start
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(

@@ -16,22 +16,23 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from callbacks.export import SETTINGS
+from callbacks.periodic_evaluation import log_pictures
 from callbacks.pictures import PICTURES
-from callbacks.watching import log_pictures
-from datamodules.protected import MANIFEST, write_atomic
+from datamodules.files import write_atomic
+from datamodules.protected import MANIFEST
 from experiments import results
-from experiments.board import BEST, BOARD, VICTIM_EPOCH
 from experiments.config import Config, to_yaml
-from experiments.folder import is_main, say
+from experiments.folder import is_main, rank_zero_print
+from experiments.panels import BEST, PANELS, VICTIM_EPOCH
 from gan.protection import GENERATOR
 
-INIT_SECONDS = 60.0  # for W&B to answer before the run goes on offline
+INIT_SECONDS = 60.0  # for W&B to answer before the run continues offline
 FINISH_SECONDS = 300.0  # to upload the rest at the end; what is left stays on the disk for wandb sync
 TENSORBOARD = "tensorboard"  # its folder in a seed's
 
 
 class GrowingWriter(ExperimentWriter):
-    """Goes on with an existing metrics.csv where Lightning's own would delete it: a resumed run loses nothing."""
+    """Appends to an existing metrics.csv where Lightning's own would delete it: a resumed run loses nothing."""
 
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
@@ -85,16 +86,18 @@ def make_loggers(config: Config, folder: Path, seed: int, job: str = "train") ->
 
 def _tensorboard(config: Config, folder: Path) -> list[Logger]:
     if importlib.util.find_spec("tensorboard") is None:
-        say("logger=tensorboard: the package tensorboard is not installed, so metrics go to metrics.csv alone")
+        rank_zero_print(
+            "logger=tensorboard: the package tensorboard is not installed, so metrics go to metrics.csv alone"
+        )
         return []
     logger = TensorBoardLogger(folder, name="", version=TENSORBOARD, default_hp_metric=False)
     logger.experiment.add_text("config", f"```\n{to_yaml(config)}```")
     lines = {
         section: {panel.title: ["Multiline", list(panel.metrics)] for panel in panels if panel.kind != "media"}
-        for section, panels in BOARD.items()
+        for section, panels in PANELS.items()
     }
     logger.experiment.add_custom_scalars({section: charts for section, charts in lines.items() if charts})
-    say(f"TensorBoard: tensorboard --logdir {folder / TENSORBOARD}")
+    rank_zero_print(f"TensorBoard: tensorboard --logdir {folder / TENSORBOARD}")
     return [logger]
 
 
@@ -124,7 +127,7 @@ def _wandb(config: Config, folder: Path, seed: int, job: str) -> list[Logger]:
     """The run's W&B logger, started: online with a key that is taken, else offline, which it says; none if disabled."""
     mode, why = wandb_mode()
     if mode == "missing":
-        say("logger=wandb: the package wandb is not installed, so metrics go to metrics.csv alone")
+        rank_zero_print("logger=wandb: the package wandb is not installed, so metrics go to metrics.csv alone")
     if mode in ("missing", "disabled"):
         return []
     import wandb
@@ -141,7 +144,7 @@ def _wandb(config: Config, folder: Path, seed: int, job: str) -> list[Logger]:
             wandb.teardown()  # else the id counts as taken
             logger = _wandb_run(config, folder, seed, job, True)
     if mode == "offline":
-        say(f"W&B is offline ({why}); upload later with: wandb sync {folder / 'wandb'}/offline-run-*")
+        rank_zero_print(f"W&B is offline ({why}); upload later with: wandb sync {folder / 'wandb'}/offline-run-*")
     run = logger.experiment
     for name, best in BEST.items():
         run.define_metric(name, step_metric="trainer/global_step", summary=f"{best},last")
@@ -183,7 +186,7 @@ class Outcome:
 
     Attributes:
         numbers: by name: victims' scores, the noise on the stored files, chance, seconds, device hours.
-        curves: of the victims, a row a measured epoch: VICTIM_EPOCH, and ``victim/<name>``, their accuracy.
+        curves: of the victims, one row per measured epoch: VICTIM_EPOCH, and ``victim/<name>``, their accuracy.
         pictures: PNG files.
     """
 
@@ -247,7 +250,7 @@ def log_end(loggers: list[Logger], folder: Path, found: dict[str, Any]) -> None:
             if not run.offline:
                 for artifact in artifacts(folder, run.id):
                     run.log_artifact(artifact)
-            run.finish()  # else the next seed would go on in this run
+            run.finish()  # else the next seed would continue in this run
         elif isinstance(logger, TensorBoardLogger):
             for row in end.curves:
                 for name in row.keys() - {VICTIM_EPOCH}:

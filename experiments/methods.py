@@ -17,19 +17,20 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from torch import Tensor
 
-from baselines.keep import Resumable
+from baselines.checkpoint import ResumableFit
+from baselines.passes import PassCounter
 from baselines.registry import make_protection
-from baselines.tally import Tally
 from baselines.trained import load_trained
 from callbacks.export import SETTINGS, Export, describe_part, protect_part
-from callbacks.retraining import own_device
+from callbacks.periodic_evaluation import PeriodicVictimEvaluation
+from callbacks.retraining import default_device
 from callbacks.seeding import SeedEveryStep
 from callbacks.stopping import StopOnNan, StopOnSignal, WholeCheckpoints
 from callbacks.throughput import Throughput
-from callbacks.watching import Watch
 from datamodules.base import ImageDataModule
 from datamodules.images import ImageSet
-from datamodules.protected import MANIFEST, About, Passes, write_protected
+from datamodules.protected import MANIFEST, ManifestHeader, write_protected
+from datamodules.protection import Passes
 from experiments.config import OURS, Config, ConfigError, TrainerConfig
 from experiments.folder import RunError, is_main, progress_bar, versions, write_json
 from experiments.launch import MeetingDDP, started_by
@@ -38,7 +39,7 @@ from gan.encoder import PretrainedEncoder
 from gan.module import ConfounderGAN
 from gan.networks import Discriminator
 from gan.noise import NoiseNetwork
-from gan.protection import GENERATOR, Card, TrainedGenerator, start_network
+from gan.protection import GENERATOR, GeneratorCard, TrainedGenerator, start_network
 from victims.classifier import Normalised
 
 LAST = "last.ckpt"
@@ -51,7 +52,7 @@ PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeProtection:
     """What is left of making a protection.
 
     Attributes:
@@ -65,8 +66,8 @@ class Made:
     loggers: list[Logger] = field(default_factory=list)
 
 
-def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
-    """Fits the method on part A and stores the protected sets in ``folder``; goes on where it was stopped.
+def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
+    """Fits the method on part A and stores the protected sets in ``folder``; resumes where it was stopped.
 
     A method that needs labels, or the very images it was fitted on, has no ``fast`` set.
 
@@ -76,7 +77,7 @@ def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int)
     return (_confoundergan if config.method == OURS else _baseline)(config, data, folder, seed)
 
 
-def lend(run: Path, data: ImageDataModule, folder: Path, seed: int) -> Made:
+def transfer(run: Path, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
     """Stores protected sets of other data, in ``folder``, made by a run's generator, to which all of it is new.
 
     Args:
@@ -85,13 +86,13 @@ def lend(run: Path, data: ImageDataModule, folder: Path, seed: int) -> Made:
         folder: gets the sets.
         seed: of the run.
     """
-    clock, device = time.perf_counter(), own_device()
+    clock, device = time.perf_counter(), default_device()
     trained, _, sha256 = load_trained(run / GENERATOR)
     trained.generator.to(device)
     for setting, part in SETTINGS.items():
         if part in data.parts:
             protect_part(folder / "protected" / setting, trained, data, part, sha256, seed)
-    return Made({"training": 0.0, "export": time.perf_counter() - clock}, device)
+    return MadeProtection({"training": 0.0, "export": time.perf_counter() - clock}, device)
 
 
 def linf_bound(config: Config) -> float | None:
@@ -101,9 +102,9 @@ def linf_bound(config: Config) -> float | None:
     return epsilon if ours else None
 
 
-def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
+def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
     protection = make_protection(config.method, config.baselines, config.gan.epsilon)
-    device, seconds = own_device(), {"training": 0.0, "export": 0.0}
+    device, seconds = default_device(), {"training": 0.0, "export": 0.0}
     loggers = make_loggers(config, folder, seed)
     settings = {
         setting: part
@@ -118,14 +119,14 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
             def advance(share: float) -> None:
                 bar.update(task, completed=round(100 * share))
 
-            if isinstance(protection, Resumable):
-                protection.keep = folder / STATE
+            if isinstance(protection, ResumableFit):
+                protection.checkpoint_path = folder / STATE
             protection.fit(data.parts["train"], data.classes, seed, device, advance)
         seconds["training"] = time.perf_counter() - clock
         write_cost(folder, seconds["training"], len(data.parts["train"]), protection.passes)
         clock = time.perf_counter()
         for setting, part in settings.items():
-            about = About(
+            header = ManifestHeader(
                 method=config.method,
                 checkpoint="",
                 epsilon=protection.epsilon,
@@ -135,11 +136,11 @@ def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) ->
                 class_names=list(data.class_names),
                 images=len(data.parts[part]),
             )
-            write_protected(folder / "protected" / setting, data.parts[part], protection.protect, about)
+            write_protected(folder / "protected" / setting, data.parts[part], protection.protect, header)
         seconds["export"] = time.perf_counter() - clock
         write_speed(folder, protection.protect, data.parts["train"])
         (folder / STATE).unlink(missing_ok=True)
-    return Made(seconds, device, loggers)
+    return MadeProtection(seconds, device, loggers)
 
 
 def write_cost(folder: Path, seconds: float, images: int, passes: Passes | None) -> None:
@@ -156,7 +157,7 @@ def write_cost(folder: Path, seconds: float, images: int, passes: Passes | None)
 
 
 def write_speed(folder: Path, protect: Callable[[ImageSet], Tensor], images: ImageSet) -> None:
-    """Adds to the costs how many images a second are protected, without encoding and writing them."""
+    """Adds to the costs how many images per second are protected, without encoding and writing them."""
     some = images.subset(torch.arange(min(SAMPLE, len(images))))
     protect(some.subset(torch.arange(min(WARM_UP, len(some)))))
     clock = time.perf_counter()
@@ -173,7 +174,7 @@ def cost_of(folder: Path) -> dict[str, float] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: int) -> Made:
+def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
     batches = -(-len(data.parts["train"]) // config.data.batch_size)
     epochs = epochs_of(config, len(data.parts["train"]))
     start = start_network(config.gan.start, config.gan.noise)
@@ -182,17 +183,17 @@ def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: in
     checkpoint = folder / "checkpoints" / LAST
     if checkpoint.exists():
         check_checkpoint(checkpoint, data)
-    tally, resumed = Tally(), checkpoint.exists()
-    with tally.everywhere(*NETWORKS):
+    counter, resumed = PassCounter(), checkpoint.exists()
+    with counter.count_all(*NETWORKS):
         trainer.fit(module, data, ckpt_path=str(checkpoint) if resumed else None, weights_only=True)
     module.to(trainer.strategy.root_device)
     seconds = {"training": module.seconds}
     if is_main() and not (resumed and cost_of(folder)):
         partly = resumed or trainer.world_size > 1  # each process counts its own
-        passes = None if partly else tally.passes(len(data.parts["train"]))
+        passes = None if partly else counter.passes(len(data.parts["train"]))
         write_cost(folder, module.seconds, len(data.parts["train"]), passes)
     clock = time.perf_counter()
-    card = Card(
+    card = GeneratorCard(
         channels=data.channels,
         epsilon=config.gan.epsilon,
         generator={"classifier": asdict(config.gan.classifier), "noise": asdict(config.gan.noise)},
@@ -210,7 +211,7 @@ def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: in
     seconds["export"] = time.perf_counter() - clock
     if is_main():
         write_speed(folder, lambda part: trained.protect(part.images), data.parts["train"])
-    return Made(seconds, trainer.strategy.root_device, trainer.loggers)
+    return MadeProtection(seconds, trainer.strategy.root_device, trainer.loggers)
 
 
 def epochs_of(config: Config, images: int) -> int:
@@ -231,7 +232,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int,
     environment = started_by(options)
     plugins: list[Any] = [WholeCheckpoints(), *([environment] if environment else [])]
     checkpoints = folder / "checkpoints"
-    watch = Watch(
+    periodic = PeriodicVictimEvaluation(
         folder,
         data,
         replace(config.victim.resolved(), epochs=config.victim.check_epochs),
@@ -243,12 +244,12 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int,
         StopOnSignal(checkpoints / LAST, options.checkpoint_every),
         StopOnNan(checkpoints / LAST, options.log_every),
         Throughput(),
-        *([watch] if config.victim.check_every else []),
+        *([periodic] if config.victim.check_every else []),
         # at whole epochs alone: under manual optimization Lightning miscounts steps and time (its issues 17958, 21699)
         ModelCheckpoint(
             checkpoints, filename=LAST.removesuffix(".ckpt"), enable_version_counter=False, save_on_train_epoch_end=True
         ),
-        *own_callbacks(options),
+        *user_callbacks(options),
     ]
     return pl.Trainer(
         accelerator=options.accelerator,
@@ -259,7 +260,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int,
         precision=PRECISIONS[options.precision],
         max_epochs=epochs,
         limit_train_batches=2 if config.fast_dev_run else None,
-        limit_val_batches=0,  # ``Watch`` looks at the part val, by victims
+        limit_val_batches=0,  # ``PeriodicVictimEvaluation`` looks at the part val, by victims
         enable_autolog_hparams=False,  # the loggers have the whole configuration already
         callbacks=callbacks,
         logger=make_loggers(config, folder, seed),
@@ -271,7 +272,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int,
     )
 
 
-def own_callbacks(options: TrainerConfig) -> list[pl.Callback]:
+def user_callbacks(options: TrainerConfig) -> list[pl.Callback]:
     """The callbacks that ``trainer.callbacks`` names; modules are also looked for in the working directory.
 
     Raises:
@@ -293,7 +294,7 @@ def own_callbacks(options: TrainerConfig) -> list[pl.Callback]:
         module, _, kind = name.rpartition(".")
         try:
             found = getattr(import_module(module), kind)
-        except Exception as error:  # a stranger's module may fail in any way
+        except Exception as error:  # a user's module may fail in any way
             raise refused(name, f"cannot be imported ({_first_line(error)})") from error
         if not (isinstance(found, type) and issubclass(found, pl.Callback)):
             raise refused(name, "is no callback")

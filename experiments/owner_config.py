@@ -24,7 +24,7 @@ class ProtectConfig:
         "auto",
         "whose code a photo gets: its class folder's, its group of like photos', or that of the class read from it",
     )
-    workers: int = option(0, "threads; 0: one a core", ge=0, le=256)
+    workers: int = option(0, "threads; 0: one per core", ge=0, le=256)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("auto", "kind of device that reads the photos' classes")
     devices: int = option(1, "devices (processes) on this machine, which share the photos; 0: all there are", ge=0)
     num_nodes: int = option(1, "machines that share the photos, started by torchrun or SLURM", ge=1)
@@ -83,7 +83,7 @@ class CheckConfig:
 
     dest: str = option("", "folder that 'protect' wrote")
     source: str = option("", "folder of the photos")
-    size: int = option(64, "pixels a side to which a collector shrinks the photos", ge=16, le=224)
+    size: int = option(64, "pixels per side to which a collector shrinks the photos", ge=16, le=224)
     limit: int = option(1000, "photos that are looked at, at most", ge=1)
 
     def faults(self) -> list[str]:

@@ -18,8 +18,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from callbacks.retraining import patient
-from experiments.launch import MeetingDDP, company, processes, quieten, started_by
+from callbacks.retraining import long_timeout_group
+from experiments.launch import MeetingDDP, explain_lost_processes, processes, started_by, suppress_known_warnings
 from experiments.owner_config import ProtectConfig
 from gan.protection import NoiseMaker
 from photos.folder import Summary
@@ -64,7 +64,7 @@ def predict(
         ConfigError: the launcher does not fit the options.
         RunError: another process has ended or has not come.
     """
-    quieten()
+    suppress_known_warnings()
     # what devices there are is a researcher's business, not an owner's
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     environment, several = started_by(config, ""), processes(config) > 1
@@ -80,18 +80,18 @@ def predict(
         enable_model_summary=False,
     )
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True  # the same bytes at every call
-    with company(AGAIN):
+    with explain_lost_processes(AGAIN):
         try:
-            # one number a process: Lightning's sampler deals them
+            # one number per process: Lightning's sampler deals them
             [own] = _predictions(trainer, Shares(generator, begin, work), DataLoader(range(processes(config))))  # type: ignore[arg-type]
         except BaseException:
-            if launcher := trainer.strategy.launcher:  # those that Lightning started would go on alone
+            if launcher := trainer.strategy.launcher:  # those that Lightning started would continue alone
                 launcher.kill(signal.SIGTERM)
             raise
         if not dist.is_initialized():
             return own
         shares: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(shares, own, group=patient())
+        dist.all_gather_object(shares, own, group=long_timeout_group())
     return Summary(
         **{key: sum(getattr(share, key) for share in shares) for key in ("protected", "kept", "skipped", "left")},
         others=Counter(own.others),

@@ -1,4 +1,5 @@
-"""Trains the noise network that comes with the package, on pictures whose fruits may be given away.
+"""Trains the noise network that comes with the package, on pictures that permit redistribution of what is trained on
+them.
 
 ::
 
@@ -8,7 +9,7 @@ Half of the pictures are procedural, half are crops of freely licensed photograp
 until much of it is black or white, where noise is cut off, as in digits and X-rays. A GPU is used where there is one.
 
 The game is that of ``train``, with the codes of so many classes; labels and the auxiliary classifier play no part in
-it. A stopped call goes on from its last checkpoint. Other options are those of ``train`` (``gan.…``).
+it. A stopped call resumes from its last checkpoint. Other options are those of ``train`` (``gan.…``).
 """
 
 import shlex
@@ -31,7 +32,7 @@ from datamodules.images import to_float
 from datamodules.photographs import CREDIT, crops
 from datamodules.procedural import leaves
 from experiments.config import compose
-from experiments.folder import environment, say
+from experiments.folder import environment, rank_zero_print
 from gan.module import ConfounderGAN
 from gan.noise import SIDE
 from gan.protection import save_noise, start_network
@@ -88,7 +89,7 @@ class Source(pl.LightningDataModule):
 
 
 class Lines(pl.Callback):
-    """A line a stretch: what is read, and how hard the game is."""
+    """One line per stretch: what is read, and how hard the game is."""
 
     def __init__(self, clock: float) -> None:
         self.clock = clock
@@ -96,7 +97,7 @@ class Lines(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ConfounderGAN)
         found = trainer.callback_metrics
-        say(
+        rank_zero_print(
             f"{(trainer.current_epoch + 1) * STRETCH} steps: levels {each(pl_module.curriculum.levels)}, read "
             f"{each(pl_module.curriculum.reads)}, {found['psnr_epoch']:.1f} dB, "
             f"{time.perf_counter() - self.clock:.0f} s"
@@ -104,7 +105,7 @@ class Lines(pl.Callback):
 
 
 def each(values: Tensor) -> str:
-    """A number a surrogate."""
+    """One number per surrogate."""
     return " ".join(f"{value:.2f}" for value in values.tolist())
 
 
@@ -132,7 +133,7 @@ def main(arguments: list[str]) -> None:
     config, _ = compose(["gan.start=none", "gan.classifier.pretrained=none", "gan.classifier.arch=linear", *rest])
     out, seed, steps = Path(own["out"]), int(own["seed"]), int(own["steps"])
     classes = int(own["classes"] or config.gan.noise.code)
-    say(f"making {own['pictures']} pictures")
+    rank_zero_print(f"making {own['pictures']} pictures")
     data = Source(Pictures(int(own["pictures"]), seed))
     start = start_network(config.gan.start, config.gan.noise)
     module = Pretraining(config.gan, classes, 3, (SIDE, SIDE), steps, seed, start)
@@ -164,7 +165,7 @@ def main(arguments: list[str]) -> None:
         "versions": where["versions"],
     }
     sha256 = save_noise(out, module.generator.noise_network, facts)
-    say(f"{out}: sha256 {sha256}")
+    rank_zero_print(f"{out}: sha256 {sha256}")
 
 
 if __name__ == "__main__":

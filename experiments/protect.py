@@ -13,8 +13,8 @@ from rich.table import Table
 
 from callbacks.pictures import save_picture
 from datamodules.config import DataError, path_of
-from datamodules.protected import write_atomic
-from experiments.folder import is_main, say
+from datamodules.files import write_atomic
+from experiments.folder import is_main, rank_zero_print
 from experiments.launch import processes
 from experiments.owner_config import CheckConfig, ExportConfig, InspectConfig, ProtectConfig, VerifyConfig
 from experiments.predict import predict, threads
@@ -67,15 +67,17 @@ def protect(config: ProtectConfig) -> int:
         protector = protector.grouped(source, dest, config.classes)
     header = protector.header(config.format, config.strip, config.quality, classes)
     _introduce(protector, classes, config.generator)
-    say(f"codes: {printable(protector.codes(classes))}")
+    rank_zero_print(f"codes: {printable(protector.codes(classes))}")
     if config.dry_run:
         if not is_main():
             return 0
         left_out = photos = 0
         for found in tree:
-            say(f"{printable(found.source)} -> {printable(found.target or 'left out: ' + found.reason)}")
+            rank_zero_print(f"{printable(found.source)} -> {printable(found.target or 'left out: ' + found.reason)}")
             left_out, photos = left_out + (not found.target), photos + bool(found.target)
-        say(f"{photos} photos would be protected, {left_out} left out before they are read; nothing was written")
+        rank_zero_print(
+            f"{photos} photos would be protected, {left_out} left out before they are read; nothing was written"
+        )
         return int(left_out > 0)
     started = time.perf_counter()
     given = config.shares()
@@ -107,24 +109,24 @@ def protect(config: ProtectConfig) -> int:
         manifest = control_of(dest, given) / MANIFEST
     for line in lines_of(manifest) if summary.skipped else ():
         if isinstance(line, Skipped) and shown < SHOWN:
-            say(f"left out: {printable(line.source)}: {printable(line.skipped)}")
+            rank_zero_print(f"left out: {printable(line.source)}: {printable(line.skipped)}")
             shown += 1
     if summary.skipped > shown:
-        say(f"left out: {summary.skipped - shown} more, all in {printable(manifest)}")
+        rank_zero_print(f"left out: {summary.skipped - shown} more, all in {printable(manifest)}")
     later = "the report, which is made when all shards are done"
     report = printable(dest / REPORT) if manifest.parent == dest else later
-    say(
+    rank_zero_print(
         f"{summary.protected} photos got noise ({summary.kept} of them before), {summary.skipped} left out, in "
         f"{time.perf_counter() - started:.0f} s; no displayed pixel of a copy differs by more than "
         f"ε = {protector.card.epsilon:g}/255; see {report}"
     )
     if summary.left:
-        say(
+        rank_zero_print(
             f"{summary.left} copies of photos that are gone or renamed stay in {printable(dest)}, unlisted; 'verify' "
             "names them"
         )
     if summary.others:
-        say(f"not copied, since no photos by their content: {summary.others.total()} files")
+        rank_zero_print(f"not copied, since no photos by their content: {summary.others.total()} files")
     return int(summary.skipped > 0)
 
 
@@ -151,7 +153,7 @@ def verify(config: VerifyConfig) -> int:
         if config.source
         else "against the manifest alone; give source= to compare them with their photos"
     )
-    say(f"{count} copies checked {how}: {_faults(faults)}")
+    rank_zero_print(f"{count} copies checked {how}: {_faults(faults)}")
     return int(faults > 0)
 
 
@@ -175,12 +177,12 @@ def check(config: CheckConfig) -> int:
         light, words = LIGHTS[one.grade]
         shown.add_row(f"{light} {words}", f"{one.chain}: {one.does}", *scores, f"{100 * one.noise_left:.0f} %")
     bar.console.print(shown)
-    say(printable(found.sentence()))
+    rank_zero_print(printable(found.sentence()))
     report = dest / REPORT
     if report.is_file():
         mode = report.stat().st_mode & 0o777
         write_atomic(report, renewed(report.read_text(), found).encode(), mode)
-    say(f"written to {printable(dest / CHECK)}, and into {printable(report)}")
+    rank_zero_print(f"written to {printable(dest / CHECK)}, and into {printable(report)}")
     return int(any(one.grade == "none" for one in found.chains))
 
 
@@ -206,7 +208,7 @@ def inspect(config: InspectConfig) -> int:
     height, width = found.before.pixels.shape[:2]
     psnr = "unchanged" if found.change.psnr is None else f"PSNR {found.change.psnr:.2f} dB"
     displayed = f", displayed by {found.before.display.text}" if found.before.display else ""
-    say(
+    rank_zero_print(
         f"{printable(image)}: {width}×{height}, {found.before.bits} bits{displayed}; largest change "
         f"{found.change.levels:g}/255 (ε = {protector.card.epsilon:g}), {psnr}; read as {found.class_name!r} "
         f"({100 * found.share:.0f} %)\n"
@@ -225,7 +227,7 @@ def export(config: ExportConfig) -> int:
     _introduce(protector, NO_FOLDERS, config.generator)
     protector.export_onnx(out)
     height, width = protector.size
-    say(
+    rank_zero_print(
         f"written to {printable(out)}: float32 images N×{protector.card.channels}×{height}×{width} in [0, 1] to their "
         "code and noise"
     )
@@ -242,11 +244,13 @@ def _introduce(protector: Protector, classes: ClassFolders, asked: str) -> None:
     """
     evidence = protector.evidence(classes)
     if evidence.verdict != "protects":
-        say(evidence.sentence)
+        rank_zero_print(evidence.sentence)
     source = "" if asked else " (the one that ships)"
     names = ", ".join(map(printable, protector.card.class_names[:10]))
     shown = f": {names}{', …' if len(protector.card.class_names) > 10 else ''}" if protector.path != SHIPPED else ""
-    say(f"generator: {printable(protector.path)}{source}, trained on {printable(protector.card.data)}{shown}")
+    rank_zero_print(
+        f"generator: {printable(protector.path)}{source}, trained on {printable(protector.card.data)}{shown}"
+    )
 
 
 def _bar(*columns: object) -> Progress:

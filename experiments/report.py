@@ -12,11 +12,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from callbacks.pictures import PICTURES, SHEETS
+from datamodules.files import write_atomic
 from datamodules.images import folder_name
-from datamodules.protected import write_atomic
+from datamodules.renames import current_spec, read_row
 from experiments.config import OURS, Config, leaves
 from experiments.costs import costs
-from experiments.folder import RunError, newest, say
+from experiments.folder import RunError, newest, rank_zero_print
 from experiments.grid import CELLS
 from experiments.grid_report import MEASURED_ON, moments, select, unique
 from experiments.page import Block, Heading, Items, Picture, Table, Text, Verdicts, to_html, to_markdown
@@ -47,13 +48,13 @@ MEANING = {
     "clean_fast": "clean_fast: victims trained on part B as it is.",
     "fast": "fast: part B, protected without labels by a method that never saw it.",
     "remainder_fast": "remainder_fast: the same of B.",
-    "misnamed": "misnamed: the images of B whose class the generator names wrongly, unprotected: what a thief could "
-    "learn, did the others teach nothing. It explains a protection and is none.",
+    "misclassified": "misclassified: the images of B that the generator misclassifies, unprotected: what an attacker "
+    "could learn if the others were useless. It explains a protection and is none.",
 }
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReportInput:
     """What a report is about.
 
     Attributes:
@@ -83,18 +84,18 @@ def report(config: Config) -> int:
     """
     folder = Path(config.run) if config.run else newest()
     if (folder / CELLS).is_file() and (folder / SPEC).is_file():
-        write(folder, asked_of_grid(folder, Path(config.store)))
+        write(folder, input_of_grid(folder, Path(config.store)))
     elif (folder / RESULTS).is_file():
         write_of_run(folder, json.loads((folder / RESULTS).read_text()))
     else:
         raise RunError(
             f"run: {folder} has neither {RESULTS} nor {CELLS} and {SPEC}; give a finished run's or a grid's folder"
         )
-    say(f"{folder / HTML}, {MARKDOWN}, {CSV}")
+    rank_zero_print(f"{folder / HTML}, {MARKDOWN}, {CSV}")
     return 0
 
 
-def write(folder: Path, asked: Asked) -> None:
+def write(folder: Path, asked: ReportInput) -> None:
     """Writes the three files, and the learning curves of each data set as ``curves_<data>.png``."""
     from experiments.figures import curves  # matplotlib
 
@@ -111,10 +112,10 @@ def write(folder: Path, asked: Asked) -> None:
     write_atomic(folder / CSV, to_csv(found).encode())
 
 
-def asked_of_grid(folder: Path, store: Path) -> Asked:
+def input_of_grid(folder: Path, store: Path) -> ReportInput:
     """A grid's folder as a report is about it; the picture sheets are in the store."""
     lines = (folder / CELLS).read_text().split("\n")[:-1]  # a torn last line is a cell that is to be computed again
-    rows = list({(row["key"], json.dumps(row["place"])): row for row in map(json.loads, lines)}.values())
+    rows = list({(row["key"], json.dumps(row["place"])): row for row in map(read_row, lines)}.values())
     made = [r for r in rows if "victim" not in r["place"]]
     pictures: dict[tuple[str, str], Path] = {}
     for row in made:
@@ -122,15 +123,15 @@ def asked_of_grid(folder: Path, store: Path) -> Asked:
         sheets = store / row["key"] / PICTURES
         if (place["data"], place["variant"]) not in pictures and sheets.is_dir():
             pictures[place["data"], place["variant"]] = sheets
-    return Asked(folder.resolve().name, json.loads((folder / SPEC).read_text()), rows, pictures)
+    return ReportInput(folder.resolve().name, current_spec(json.loads((folder / SPEC).read_text())), rows, pictures)
 
 
 def write_of_run(folder: Path, results: dict[str, Any]) -> None:
     """Writes the report of a run, or of an evaluation of one, beside its results."""
-    write(folder, asked_of_run(folder, results))
+    write(folder, input_of_run(folder, results))
 
 
-def asked_of_run(folder: Path, results: dict[str, Any]) -> Asked:
+def input_of_run(folder: Path, results: dict[str, Any]) -> ReportInput:
     """The results of a run as a report is about them: its rows are those that a grid of one would have."""
     config, where = results["config"], results["environment"]
     known = {f.name for f in fields(VictimConfig)}
@@ -193,10 +194,10 @@ def asked_of_run(folder: Path, results: dict[str, Any]) -> Asked:
     }
     void = "fast_dev_run: a few batches of everything; the figures mean nothing." if config["fast_dev_run"] else ""
     pictures = {(data, variant): own[seeds[0]] / PICTURES}
-    return Asked(folder.resolve().name, spec, rows, pictures, void)
+    return ReportInput(folder.resolve().name, spec, rows, pictures, void)
 
 
-def document(asked: Asked, found: list[Finding], drawn: dict[str, bytes]) -> Iterator[Block]:
+def document(asked: ReportInput, found: list[Finding], drawn: dict[str, bytes]) -> Iterator[Block]:
     """The report's blocks, the verdict first.
 
     Args:
@@ -240,7 +241,7 @@ def document(asked: Asked, found: list[Finding], drawn: dict[str, bytes]) -> Ite
     yield Text(
         "Measured on the stored files, against the clean images: the largest change of a pixel, the mean L2 of an "
         "image's noise (pixels in 0 to 1), PSNR and SSIM. In %: the label read from the noise alone by two probes, the "
-        "classes of unseen images that the method names right (balanced), and swap: how often victims answer the "
+        "unseen images that the method classifies correctly (balanced), and swap: how often victims answer the "
         "noise's label when it sits on another image."
     )
     yield protections(asked)
@@ -321,7 +322,7 @@ def _curves(found: list[Finding], drawn: dict[str, bytes]) -> Iterator[Block]:
         )
 
 
-def _pictures(asked: Asked) -> Iterator[Block]:
+def _pictures(asked: ReportInput) -> Iterator[Block]:
     shown = False
     absent = []
     for data in asked.spec["data"]:
@@ -352,10 +353,10 @@ def _pictures(asked: Asked) -> Iterator[Block]:
         )
 
 
-def protections(asked: Asked) -> Table:
+def protections(asked: ReportInput) -> Table:
     """A line for each data set, variant and setting: what the noise looks like, and what can be read from it."""
     head = ["data", "variant", "setting", "ε", "largest change", "L2", "PSNR, dB", "worst PSNR, dB", "SSIM"]
-    head += ["linear probe", "conv probe", "B named right", "swap", "found (AUROC)", "stands out"]
+    head += ["linear probe", "conv probe", "B classified correctly", "swap", "found (AUROC)", "stands out"]
     rows = []
     made = [r for r in asked.rows if "victim" not in r["place"]]
     for data in asked.spec["data"]:
@@ -398,7 +399,7 @@ def _protocol(spec: dict[str, Any], rows: list[Row]) -> Iterator[Block]:
     yield Text(
         f"Seeds {', '.join(map(str, spec['seeds']))}. A method is fitted on part A of the training images and stores "
         "protected images as files; victims are trained on those files as decoded, by the recipes below, and measured "
-        f"on {MEASURED_ON[spec['measured_on']]}. Noise is added once an image, before augmentation."
+        f"on {MEASURED_ON[spec['measured_on']]}. Noise is added once per image, before augmentation."
     )
     yield Items([MEANING[s] for s in spec["settings"]])
     done = [r for r in rows if "recipe" in r]

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from datamodules.protected import write_atomic
+from datamodules.files import write_atomic
 from experiments.folder import environment, write_json
 from victims.train import METRICS
 
@@ -25,7 +25,8 @@ def assemble(
     """The content of results.json.
 
     Args:
-        entries: one a seed: ``seed``, ``clean``, ``standard``, … , ``imperceptibility``, ``diagnostics``, ``seconds``.
+        entries: one per seed: ``seed``, ``clean``, ``standard``, … , ``imperceptibility``, ``diagnostics``,
+            ``seconds``.
         epsilon: the L∞ bound in grey levels; None where a method is bounded otherwise or not at all.
         chance: 1/K.
         majority: share of the largest class in the test part.
@@ -87,7 +88,7 @@ def cell(results: dict[str, Any], path: tuple[str, ...], scale: float) -> str:
     return f"{scale * centre:.1f}" + (f" ± {scale * spread:.1f}" if spread is not None else "")
 
 
-def facts(results: dict[str, Any]) -> list[str]:
+def summary_lines(results: dict[str, Any]) -> list[str]:
     """What stands below the table, a line each."""
     average, seeds = results["mean"], [entry["seed"] for entry in results["seeds"]]
     shown, diagnostics = average["imperceptibility"], average["diagnostics"]
@@ -95,7 +96,7 @@ def facts(results: dict[str, Any]) -> list[str]:
     def percent(value: float | None) -> str:
         return "–" if value is None else f"{100 * value:.0f} %"
 
-    touched = f", {shown['l0']:.0f} pixels an image" if shown.get("l0") is not None else ""
+    touched = f", {shown['l0']:.0f} pixels per image" if shown.get("l0") is not None else ""
     ssim = "–" if shown["ssim"] is None else f"{shown['ssim']:.3f}"
     lines = [
         f"Accuracies in %, of a victim on clean test images. Chance {percent(results['chance'])}, "
@@ -111,7 +112,7 @@ def facts(results: dict[str, Any]) -> list[str]:
         )
         + ".",
         *(
-            [f"Class of unseen images that the generator names right: {percent(diagnostics['named']['accuracy'])}."]
+            [f"Unseen images that the generator classifies correctly: {percent(diagnostics['named']['accuracy'])}."]
             if diagnostics.get("named")
             else []
         ),
@@ -120,7 +121,10 @@ def facts(results: dict[str, Any]) -> list[str]:
                 "Share of the noise's energy that varies from image to image within a class: "
                 + ", ".join(f"{setting} {value:.2f}" for setting, value in diagnostics["variation"].items())
                 + "; that is left after: "
-                + ", ".join(f"{fate} {value:.2f}" for fate, value in diagnostics["survival"]["standard"].items())
+                + ", ".join(
+                    f"{transformation} {value:.2f}"
+                    for transformation, value in diagnostics["survival"]["standard"].items()
+                )
                 + "."
             ]
             if diagnostics.get("variation")
@@ -152,7 +156,7 @@ def facts(results: dict[str, Any]) -> list[str]:
         lines.insert(
             0,
             f"Protected are {percent(victim['share'])} of the images of {percent(victim['class_share'])} of the "
-            "classes; what stays clean teaches a victim without the protected images, too.",
+            "classes; a victim learns from what stays clean, too, without the protected images.",
         )
     if (kind := results["config"]["trainer"].get("profiler", "none")) != "none":  # absent from earlier results
         place = "profile" if len(seeds) == 1 else "seed-<k>/profile"
@@ -168,13 +172,13 @@ def write(folder: Path, results: dict[str, Any]) -> None:
     head, *rows = table(results)
     lines = ["# Summary", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows] + [""]
-    lines += [f"{fact}\n" for fact in facts(results)]
+    lines += [f"{fact}\n" for fact in summary_lines(results)]
     write_atomic(folder / "summary.md", "\n".join(lines).encode())
     shown = Table(*head)
     for row in rows:
         shown.add_row(*row)
     console = Console(width=None if Console().is_terminal else 130)
     console.print(shown)
-    for fact in facts(results):
+    for fact in summary_lines(results):
         console.print(fact)
     console.print(f"Everything is in {folder}; start with report.html.")

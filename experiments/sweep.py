@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import Config, ConfigError, compose, near
-from experiments.folder import say
+from experiments.folder import rank_zero_print
 from experiments.grid import asked_for, compute_grid, read_grid
 from experiments.logs import wandb_mode
 from experiments.train import train
@@ -50,7 +50,7 @@ def sweep(config: Config) -> int:
                 return _online(config, spec, name)
             except (_errors(), OSError, TimeoutError) as error:
                 why = f"online failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        say(f"no sweep of W&B ({why}); the same combinations as a local grid:")
+        rank_zero_print(f"no sweep of W&B ({why}); the same combinations as a local grid:")
     return compute_grid(replace(config, logger="csv"), spec, name, "sweeps")
 
 
@@ -88,7 +88,9 @@ def _online(config: Config, spec: dict[str, Any], name: str) -> int:
     for cell in combinations(spec):
         run_of(config, spec, name, cell)  # what is wrong with one is said before any is computed
     number = wandb.sweep(wandb_sweep(config, spec, name), project=config.project)
-    say(f"W&B sweep {number}; other machines take part with: wandb agent --forward-signals {config.project}/{number}")
+    rank_zero_print(
+        f"W&B sweep {number}; other machines take part with: wandb agent --forward-signals {config.project}/{number}"
+    )
     wandb.agent(number, project=config.project, forward_signals=True)
     return 0
 

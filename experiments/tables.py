@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from baselines.facts import Facts
-from baselines.facts import facts as facts_of_baselines
+from baselines.info import MethodInfo, method_infos
+from datamodules.renames import current_spec, read_row
 from experiments.config import OURS
 from experiments.costs import costs
 from experiments.data import MODULES, module_of
@@ -22,7 +22,7 @@ from experiments.grid import CELLS
 from experiments.grid_report import MEASURED_ON, Row, by_victim, moments, notes, select
 from experiments.grid_report import table as table_of_grid
 from experiments.published import beside
-from experiments.results import facts, table
+from experiments.results import summary_lines, table
 from gan.protection import SHIPPED
 from victims.config import RECIPES, Recipe
 from victims.defences import DEFENCES, example
@@ -40,7 +40,7 @@ def markdown(results: dict[str, Any]) -> str:
     """A run's table and the facts below it."""
     where = results["environment"]
     device = f"{where['device']}, {where['cpus']} cores, PyTorch {where['versions']['torch']}"
-    return "\n".join([as_table(table(results)), "", " ".join(facts(results)) + f" On: {device}."])
+    return "\n".join([as_table(table(results)), "", " ".join(summary_lines(results)) + f" On: {device}."])
 
 
 def overhead(result: dict[str, Any]) -> str:
@@ -93,11 +93,17 @@ def photos() -> str:
         "groups": "its group of like photos'",
         "read": "of the class read from it",
     }
-    fates = {"none": "untouched", "jpeg:75": "JPEG 75", "gray": "gray"}
-    lines = ["| a photo's code | " + " | ".join(fates.values()) + " |", "|" + "---|" * (1 + len(fates))]
+    transformations = {"none": "untouched", "jpeg:75": "JPEG 75", "gray": "gray"}
+    lines = [
+        "| a photo's code | " + " | ".join(transformations.values()) + " |",
+        "|" + "---|" * (1 + len(transformations)),
+    ]
     for kind, title in titles.items():
         after = found[kind]["after"]
-        pairs = [" → ".join(moments(after[fate][name], 100) for name in ("clean_fast", "fast")) for fate in fates]
+        pairs = [
+            " → ".join(moments(after[transformation][name], 100) for name in ("clean_fast", "fast"))
+            for transformation in transformations
+        ]
         lines.append("| " + " | ".join([title, *pairs]) + " |")
     one = found["read"]
     seeds, device = len(one["after"]["none"]["fast"]), one["environment"]["device"]
@@ -123,8 +129,8 @@ def checked(result: dict[str, Any]) -> str:
 def rows_of(name: str) -> tuple[list[Row], dict[str, Any]]:
     """A committed grid's rows, and what it was asked."""
     folder = ROOT / "results" / "grids" / name
-    rows = [json.loads(line) for line in (folder / CELLS).read_text().splitlines()]
-    return rows, json.loads((folder / "grid.json").read_text())
+    rows = [read_row(line) for line in (folder / CELLS).read_text().splitlines()]
+    return rows, current_spec(json.loads((folder / "grid.json").read_text()))
 
 
 # clean accuracy in %, of 94.68 without: ResNet-18 on the whole CIFAR-10 (README of Image Shortcut Squeezing)
@@ -159,24 +165,22 @@ def clean_columns(*grids: str) -> str:
 
 
 def data_sets() -> str:
-    """A row a data set, from what its module states."""
+    """One row per data set, from what its module states."""
     rows = [["`DATA=`", "data set", "classes", "images (train + val + test)", "pixels", "licence", "what you do"]]
     for name in MODULES:
-        facts = module_of(name).facts
-        title = f"[{facts.title}]({facts.page})" if facts.page else facts.title
-        rows.append(
-            [f"`{name}`", title, str(facts.classes or "yours"), facts.images, facts.size, facts.licence, facts.todo]
-        )
+        info = module_of(name).info
+        title = f"[{info.title}]({info.page})" if info.page else info.title
+        rows.append([f"`{name}`", title, str(info.classes or "yours"), info.images, info.size, info.licence, info.todo])
     return as_table(rows)
 
 
 def citations() -> str:
     """Where each data set is published."""
-    return "\n".join(f"* `{name}`: {facts.citation}." for name in MODULES if (facts := module_of(name).facts).citation)
+    return "\n".join(f"* `{name}`: {info.citation}." for name in MODULES if (info := module_of(name).info).citation)
 
 
 def defences(stage: str) -> str:
-    """A row a defence of one stage, from what is stated where its name is defined."""
+    """One row per defence of one stage, from what is stated where its name is defined."""
     rows = [["written", "what is done", "parameters", "source"]]
     rows += [
         [f"`{example(name)}`", defence.does, "; ".join(p.described for p in defence.parameters) or "–", defence.source]
@@ -187,7 +191,7 @@ def defences(stage: str) -> str:
 
 
 def recipes() -> str:
-    """A row a recipe of victims."""
+    """One row per recipe of victims."""
     head = ["`victim.recipe=`", "network", "starts from", "epochs", "batch", "optimizer", "rate", "rises for"]
     rows = [[*head, "rate falls", "weight decay", "gradient clipped at", "augmentation"]]
     for name, r in RECIPES.items():
@@ -219,7 +223,7 @@ def victim_speed(result: dict[str, Any]) -> str:
         for name, ratio in result["ratio"].items()
     )
     return (
-        f"The trainer makes {result['images_per_second']['ours']:.0f} images a second (`{result['recipe']}`, "
+        f"The trainer makes {result['images_per_second']['ours']:.0f} images per second (`{result['recipe']}`, "
         f"{result['arch']}, 32×32, batches of {result['batch_size']}, {result['precision']}); of a bare PyTorch loop "
         f"over preloaded float tensors with the same network, batch and precision that is {shown} (processor time on "
         f"{result['environment']['device']}, one thread, median of {result['rounds']} rounds"
@@ -234,11 +238,11 @@ def data_path(result: dict[str, Any]) -> str:
     small, large = result["memory"]
     return "\n".join(
         [
-            f"* Building the cache: {plain['images_per_second']:.0f} JPEGs a second (640×480 to 64×64), "
+            f"* Building the cache: {plain['images_per_second']:.0f} JPEGs per second (640×480 to 64×64), "
             f"{plain['ratio']:.2f} of the speed of bare Pillow in as many threads, "
             f"{scaled['ratio']:.2f} of bare Pillow with the same scaled decoding.",
             f"* Batches of 128 (and a partner for each image) from the cache: "
-            f"{batches['none']['batches_per_second']:.0f} a second, {batches['none']['ratio']:.2f} of a plain loop "
+            f"{batches['none']['batches_per_second']:.0f} per second, {batches['none']['ratio']:.2f} of a plain loop "
             f"over the same array in memory; with crop and flip {batches['crop+flip']['batches_per_second']:.0f}, "
             f"{batches['crop+flip']['ratio']:.2f}.",
             f"* Memory of its own that a process adds while it builds a cache and reads an epoch: "
@@ -251,23 +255,23 @@ def data_path(result: dict[str, Any]) -> str:
 
 
 def methods() -> str:
-    """A row a protection: ours from here, the others from what baselines/facts.py states."""
+    """One row per protection: ours from here, the others from what baselines/info.py states."""
     cost = "trained once, then 1 forward"
-    ours = Facts(OURS, "generator with a confounder", "Tian et al., NeurIPS 2022", "L∞", False, "any", cost)
+    ours = MethodInfo(OURS, "generator with a confounder", "Tian et al., NeurIPS 2022", "L∞", False, "any", cost)
     rows = [["`method=`", "what", "paper", "bound", "needs labels to protect", "protects", "passes to fit"]]
-    for row in [ours, *facts_of_baselines()]:
+    for row in [ours, *method_infos()]:
         labels = "yes" if row.labels else "no"
         rows.append([f"`{row.method}`", row.title, row.paper, row.norm, labels, row.images, row.cost])
     return as_table(rows)
 
 
 def fitting(name: str) -> str:
-    """A row a method: passes and seconds of fitting beside those that its paper implies; says so where unmeasured."""
+    """One row per method: passes and seconds of fitting beside what its paper implies; says so where unmeasured."""
     if not (ROOT / "results" / f"{name}.json").exists():
         return "Not measured yet (`make benchmark`)."
     result = load(name)
     rows = [
-        ["`method=`", "backward passes an image", "implied by the paper", "ratio", "seconds, of the implied passes'"]
+        ["`method=`", "backward passes per image", "implied by the paper", "ratio", "seconds, of the implied passes'"]
     ]
     for method, found in result["methods"].items():
         counts = [f"{found[key]:.2f}" for key in ("passes", "implied", "passes_ratio")]
@@ -289,7 +293,7 @@ def compared(name: str) -> str:
             f"Not run yet (`make compare DATA={name.removeprefix('compare_')}`): no figure compares these methods here."
         )
     spec = json.loads((folder / "grid.json").read_text())
-    rows = [json.loads(line) for line in (folder / CELLS).read_text().splitlines()]
+    rows = [read_row(line) for line in (folder / CELLS).read_text().splitlines()]
     found, published = costs(spec, rows), beside(spec, rows)
     priced = as_table([found.head, *found.rows]) if found else "Costs were not measured."
     known = ["", as_table([published.table.head, *published.table.rows]), "", published.said] if published else []
@@ -308,15 +312,16 @@ def protecting(result: dict[str, Any]) -> str:
             f"{result['ratio']:.2f} of bare decoding and encoding with the same settings, which makes "
             f"{result['bare_images_per_processor_second']:.0f}.",
             f"* With the codes of class folders, which leaves reading out: {result['folders_images_per_second']:.0f} "
-            f"photos a second, {result['folders_ratio']:.2f} of bare decoding and encoding.",
+            f"photos per second, {result['folders_ratio']:.2f} of bare decoding and encoding.",
             f"* Where the time goes: {shares}. Reading the class takes "
-            f"{result['milliseconds']['read the class']:.1f} ms a photo, {result['batch']} photos at a time; one at a "
-            f"time {result['read_alone_milliseconds']:.1f} ms.",
+            f"{result['milliseconds']['read the class']:.1f} ms per photo, {result['batch']} photos at a time; one at "
+            f"a time {result['read_alone_milliseconds']:.1f} ms.",
             f"* Without any reading the ratio would be {result['ratio_without_reading']:.2f}: finding and adding the "
             "noise and decoding every copy again are the rest.",
             f"* The report takes {result['report_processor_seconds']:.1f} s of these figures; more photos hardly make "
             "it longer.",
-            f"* A second call, which finds and verifies everything: {1000 * again / result['images']:.1f} ms a photo.",
+            f"* A second call, which finds and verifies everything: {1000 * again / result['images']:.1f} ms per "
+            "photo.",
             f"* On {result['environment']['device']}, threads: {result['workers']}{note}; medians of "
             f"{len(result['seconds']['ours'])} rounds in one run (`{result['command']}`).",
         ]
@@ -354,7 +359,7 @@ def scaling(result: dict[str, Any]) -> str:
             "Beside one process; differences are sums in another order, which grow from step to step (dropout is off). "
             f"Two machines of one process end with{equal} the bits of two processes on one.",
             "",
-            f"Scaling efficiency of the training step from one process to two, on the same joined batches: "
+            f"Scaling efficiency of the training step from one process to two, on the same global batches: "
             f"{kept['lightning clock']:.2f} by the clock and {kept['lightning processor']:.2f} by seconds of the "
             f"processor; a plain loop with torch's DDP around each network has {kept['plain clock']:.2f} and "
             f"{kept['plain processor']:.2f}. `protect` on photos of 224 pixels, by the clock and without its start, "
@@ -365,7 +370,7 @@ def scaling(result: dict[str, Any]) -> str:
 
 def memory(result: dict[str, Any]) -> str:
     """What a step holds and sends, by image size."""
-    rows = [["side, pixels", "MiB a step", "MiB an image"]]
+    rows = [["side, pixels", "MiB per step", "MiB per image"]]
     for side, found in result["memory"].items():
         rows.append([side, f"{found['mib']:.0f}", f"{found['mib'] / result['images']:.2f}"])
     sizes = next(iter(result["memory"].values()))["parameters"]
@@ -377,7 +382,7 @@ def memory(result: dict[str, Any]) -> str:
             "",
             f"A step's additional memory for {result['images']} colour images of 10 classes, one process. Trainable "
             f"parameters of the default form: {parts}; together P = {total:,}, hence 12 P = {12 * total / 1e6:.1f} MB "
-            f"out of each of two processes a step, up to {24 * total / 1e6:.1f} MB with many.",
+            f"out of each of two processes per step, up to {24 * total / 1e6:.1f} MB with many.",
         ]
     )
 
@@ -419,7 +424,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/data_cpu.json": lambda: data_path(load("data_cpu")),
     },
     "docs/DEFENCES.md": {
-        f"victims/defences.py, {stage}": partial(defences, stage) for stage in ("pixels", "set", "batch")
+        f"victims/defences.py, {stage}": partial(defences, stage) for stage in ("input", "dataset", "batch")
     }
     | {
         "results/grids/defences": lambda: grid_table("defences"),

@@ -1,4 +1,4 @@
-"""The verb ``train``: one run a seed — protect, measure, retrain victims, sum up."""
+"""The verb ``train``: one run per seed — protect, measure, retrain victims, sum up."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +11,13 @@ from datamodules.batches import EpochBatches
 from experiments.config import Config, ConfigError
 from experiments.data import make_data
 from experiments.evaluate import check_weights, evaluate_seed, finish, reopen, summed_up
-from experiments.folder import check_code, choose, describe, existing, is_main, say
-from experiments.launch import company, join, processes, quieten
+from experiments.folder import check_code, create_run_dir, describe, existing_run_dir, is_main, rank_zero_print
+from experiments.launch import explain_lost_processes, join, processes, suppress_known_warnings
 from experiments.logs import log_end
-from experiments.methods import cost_of, own_callbacks, protect_seed
+from experiments.methods import cost_of, protect_seed, user_callbacks
 from victims.classifier import check_arch
 
-# may differ when a run goes on
+# may differ when a run is resumed
 WHERE = (
     "accelerator", "devices", "num_nodes", "strategy", "log_every", "checkpoint_every", "join_minutes", "profiler",
 )  # fmt: skip
@@ -38,21 +38,21 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         Stopped: by Ctrl-C or SIGTERM; the run can be resumed.
     """
     if config.resume:
-        folder, given = existing(config.resume), config
+        folder, given = existing_run_dir(config.resume), config
         before = reopen(folder, [], (), "")
         config = reopen(
             folder,
             arguments,
             ("resume", "any_code", "logger", "project", "group", "tags", *(f"trainer.{key}" for key in WHERE)),
-            "resume goes on unchanged, but for any_code, logger, project, group, tags and "
+            "resume continues unchanged, but for any_code, logger, project, group, tags and "
             f"trainer.{', trainer.'.join(WHERE)}",
         )
         if not given.any_code:
             check_code(folder)
         if processes(before.trainer) != processes(config.trainer):
-            say(
+            rank_zero_print(
                 f"resume: {processes(config.trainer)} instead of {processes(before.trainer)} processes. The order of "
-                "images, the optimizers, schedules and counters go on exactly; what each process draws (crops, "
+                "images, the optimizers, schedules and counters continue exactly; what each process draws (crops, "
                 "dropout) and the order of sums do not, so the weights are not those of an undisturbed run to the bit"
             )
     if config.fast_dev_run:
@@ -60,17 +60,17 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
     if fault := check_classifiers(config) + check_precision(config):
         raise ConfigError(fault)
     check_weights(config.victim.resolved())
-    own_callbacks(config.trainer)  # raises what is wrong with their names, before there is a folder
+    user_callbacks(config.trainer)  # raises what is wrong with their names, before there is a folder
     store = join(config.trainer)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
     # raises what is wrong with sharing a batch
     EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed, world=processes(config.trainer))
-    with company("the run can go on with resume=<its folder>"):
-        folder = choose(config, store)
+    with explain_lost_processes("the run can be resumed with resume=<its folder>"):
+        folder = create_run_dir(config, store)
         if is_main():
             describe(folder, replace(config, resume="", any_code=False, run_dir=str(folder)))
-        say(f"run folder: {folder}")
-        quieten()
+        rank_zero_print(f"run folder: {folder}")
+        suppress_known_warnings()
         entries = []
         for seed in range(config.seed, config.seed + config.seeds):
             own = folder / f"seed-{seed}" if config.seeds > 1 else folder
@@ -90,7 +90,7 @@ def check_classifiers(config: Config) -> list[str]:
 
 
 def check_precision(config: Config) -> list[str]:
-    """What this machine lacks for the number format; Lightning would take another one and go on."""
+    """What this machine lacks for the number format; Lightning would take another one and continue."""
     if config.trainer.precision != "fp16" or torch.cuda.is_available():
         return []
     return ["trainer.precision: fp16 needs a CUDA GPU, and this machine has none; use bf16 or fp32"]

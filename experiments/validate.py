@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from callbacks.export import SETTINGS
-from callbacks.retraining import own_device
+from callbacks.retraining import default_device
 from datamodules.base import ImageDataModule
 from datamodules.download import instructions
 from datamodules.images import to_float
@@ -39,17 +39,17 @@ def describe_data(data: ImageDataModule) -> None:
 
 
 def validate(config: Config) -> int:
-    """Prints a line a check; returns 0 if training can start, else 2.
+    """Prints one line per check; returns 0 if training can start, else 2.
 
     Raises:
         DataError: the data are unusable.
     """
     print("[1/5] data", flush=True)
     source = unready(config.data)
-    facts, files = source.facts, source.files()
-    print(f"      {facts.title}; licence: {facts.licence}; to do: {facts.todo}")
+    info, files = source.info, source.files()
+    print(f"      {info.title}; licence: {info.licence}; to do: {info.todo}")
     if absent := [file.name for file in files if not (source.root / file.name).exists()]:
-        print(instructions(files, source.root, source.title, facts.page))
+        print(instructions(files, source.root, source.title, info.page))
         print(f"error: data.root: {', '.join(absent)} not in {source.root} yet\nnot ready")
         return 2
     data = make_data(config)
@@ -59,7 +59,7 @@ def validate(config: Config) -> int:
 
     print("[2/5] networks: one batch forward and backward", flush=True)
     few = data.parts["train"].subset(torch.arange(min(8, len(data.parts["train"]))))
-    device = own_device() if config.trainer.accelerator in ("auto", "gpu") else torch.device("cpu")
+    device = default_device() if config.trainer.accelerator in ("auto", "gpu") else torch.device("cpu")
     images, labels = to_float(few.images).to(device), few.labels.to(device)
     try:
         module = ConfounderGAN(config.gan, data.classes, data.channels, data.size, 1, config.seed).to(device)

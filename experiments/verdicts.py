@@ -20,9 +20,9 @@ STOPPED, WEAKENED = 0.10, 0.50  # largest recovered share that is called so; abo
 LEARNED = 0.10  # by how much the clean victim must pass chance before anything is concluded from it
 ENOUGH_SEEDS = 3
 FEW = 6  # victims that are named with their figures; of more, the range is told and the table has the rest
-CLEAN = {"standard": "clean", "fast": "clean_fast", "misnamed": "clean_fast"}
+CLEAN = {"standard": "clean", "fast": "clean_fast", "misclassified": "clean_fast"}
 REMAINDER = {"standard": "remainder", "fast": "remainder_fast"}
-PROTECTED = ("standard", "fast")  # settings that are a protection; misnamed explains one
+PROTECTED = ("standard", "fast")  # settings that are a protection; misclassified explains one
 EDGE = 1e-9  # arithmetic on fractions
 
 
@@ -34,10 +34,10 @@ class Finding:
         data, variant, setting, victim: the place.
         chance: 1/K; 0 where no row tells.
         seeds: those in which the victim was trained on protected images and its clean twin was, too.
-        clean, protected, selected, peak: balanced accuracy in [0, 1], one a seed: of the clean twin, and of the victim
-            at its last epoch, at the one its own images select, and at the best by the measured images.
-        swap: how often the victim answers the noise's label, one a seed that tells.
-        remainder: last, one a seed, of the same victim on the images alone that its set leaves clean; empty where all
+        clean, protected, selected, peak: balanced accuracy in [0, 1], one per seed: of the clean twin, and of the
+            victim at its last epoch, at the one its own images select, and at the best by the measured images.
+        swap: how often the victim answers the noise's label, one per seed that tells.
+        remainder: last, one per seed, of the same victim on the images alone that its set leaves clean; empty where all
             are protected.
         failed: cells of this place, or of the clean twin, with an error.
     """
@@ -62,7 +62,7 @@ class Finding:
         return self.share_at(self.protected)
 
     def share_at(self, values: tuple[float, ...]) -> float | None:
-        """The recovered share that other accuracies of this victim, one a seed, stand for."""
+        """The recovered share that other accuracies of this victim, one per seed, stand for."""
         if not self.seeds or mean(self.clean) - self.chance < LEARNED - EDGE:
             return None
         return (mean(values) - self.chance) / (mean(self.clean) - self.chance)
@@ -148,7 +148,7 @@ def _at(row: Row, data: str, setting: str, victim: str) -> bool:
 
 def _twin(row: Row, clean: list[Row], seed: int) -> Row | None:
     """The clean victim of the same seed and recipe, on as many images; None without exactly one."""
-    counted = row["place"]["setting"] != "misnamed"
+    counted = row["place"]["setting"] != "misclassified"
     fits = [
         r
         for r in clean
@@ -241,7 +241,7 @@ def _unknown(f: Finding) -> str:
 
 
 def _doubts(f: Finding) -> list[str]:
-    """What a single figure hides: seeds that say otherwise, and an earlier epoch that is better for the thief."""
+    """What a single figure hides: seeds that say otherwise, and an earlier epoch that is better for the attacker."""
     doubts = []
     if len({grade(s) for s in f.shares}) > 1:
         low, high = min(f.shares), max(f.shares)
@@ -308,7 +308,7 @@ COLUMNS = (
 
 
 def to_csv(found: list[Finding]) -> str:
-    """A line a finding: means and standard deviations over seeds, as fractions; empty where there is none."""
+    """One line per finding: means and standard deviations over seeds, as fractions; empty where there is none."""
 
     def centre(values: tuple[float, ...]) -> float | str:
         return mean(values) if values else ""

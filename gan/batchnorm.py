@@ -1,4 +1,4 @@
-"""Batch normalisation over the joined batch of several CPU processes (torch's own SyncBatchNorm is for GPUs alone)."""
+"""Batch normalisation over the global batch of several CPU processes (torch's own SyncBatchNorm is for GPUs alone)."""
 
 import torch
 import torch.distributed as dist
@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 
-class JoinedBatchNorm2d(nn.BatchNorm2d):
+class SyncBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d whose statistics in training are those of all processes' images together, gradients included.
 
-    With it, two processes compute what one computes on the joined batch, also when their shares differ in size.
+    With it, two processes compute what one computes on the global batch, also when their shares differ in size.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -35,9 +35,9 @@ class JoinedBatchNorm2d(nn.BatchNorm2d):
         return normal
 
 
-def join_batch_norm(network: nn.Module) -> nn.Module:
-    """Turns every plain BatchNorm2d of a network into a joined one, in place; parameters and their names stay."""
+def convert_sync_batch_norm(network: nn.Module) -> nn.Module:
+    """Turns every plain BatchNorm2d of a network into a synchronised one, in place; parameters and their names stay."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = JoinedBatchNorm2d
+            module.__class__ = SyncBatchNorm2d
     return network

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datamodules.augment import own_randomness
+from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet, to_float
 from gan.config import ClassifierConfig
 from gan.encoder import PretrainedEncoder
@@ -219,7 +219,7 @@ class AuxiliaryClassifier(nn.Module):
             self.spread.copy_(features.std(0) + 1e-3)
             scaled = (features - self.centre) / self.spread
         head = self.head.requires_grad_(True)
-        with own_randomness(seed, device):
+        with isolated_rng(seed, device):
             for layer in head:
                 if isinstance(layer, nn.Linear):
                     layer.reset_parameters()

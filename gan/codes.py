@@ -7,7 +7,7 @@ PUSHES, PUSH = 100, 0.1
 
 
 def class_codes(classes: int, dimensions: int) -> Tensor:
-    """One vector a class, each of length √D; the first D are the same whatever the number of classes.
+    """One vector per class, each of length √D; the first D are the same whatever the number of classes.
 
     The first D are the axes, so that each has noise of its own, learned apart from the others'. Further ones are
     mixtures: drawn at random (the same for the same K), then pushed away from their nearest neighbours.

@@ -87,7 +87,7 @@ class SurrogatesConfig(NetworkConfig):
     schedule: Literal["constant", "cosine"] = option("constant", "learning rate over all batches of the run")
     kinds: str = option(
         "narrow@32+narrow@16+narrow@32:gray+narrow@32:mono",
-        "architectures, each with the pixels a side that it sees, joined by +; :gray sees the luma of protected "
+        "architectures, each with the pixels per side that it sees, joined by +; :gray sees the luma of protected "
         "pictures, :mono pictures that had one channel before",
     )
     life: int = option(400, "steps of its own after which a surrogate starts anew; 0: never", ge=0)

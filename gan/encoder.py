@@ -1,4 +1,4 @@
-"""What reads an image for the generator: a small network learned with it, or a frozen one that ImageNet taught."""
+"""What reads an image for the generator: a small network learned with it, or a frozen one with ImageNet weights."""
 
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from victims.pretrained import packaged_weights
 
 PRETRAINED = "efficientnet_lite0"
-SIDE = 128  # pixels a side that the pretrained encoder is shown
+SIDE = 128  # pixels per side that the pretrained encoder is shown
 STAGES = (2, 4, 5, 6)  # whose mean and spread are features, beside those of the last layer
 
 
@@ -70,7 +70,7 @@ class PretrainedEncoder(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "PretrainedEncoder":
-        """Stays in evaluation mode: its batch statistics are part of what ImageNet taught."""
+        """Stays in evaluation mode: its batch statistics are part of the ImageNet weights."""
         return super().train(False)
 
     @torch.no_grad()

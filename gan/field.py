@@ -59,7 +59,7 @@ class GridField:
         return noise
 
     def _shrunk(self, height: int, width: int) -> np.ndarray:
-        """The grid, at most as many cells a side as the picture has pixels."""
+        """The grid, at most as many cells per side as the picture has pixels."""
         side = len(self.values)
         cells = torch.from_numpy(self.values).permute(2, 0, 1)[None]
         return enlarged(cells, (min(height, side), min(width, side)))[0].permute(1, 2, 0).numpy()

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from gan.classifier import class_shares
 from gan.encoder import PretrainedEncoder
 from gan.networks import Generator
-from gan.protection import Card, TrainedGenerator, shipped_network
+from gan.protection import GeneratorCard, TrainedGenerator, shipped_network
 from victims.pretrained import packaged_head
 
 TEMPERATURE = 0.5  # as the auxiliary classifier's
-SIZE = 128  # pixels a side of the copy that the class is read from
+SIZE = 128  # pixels per side of the copy that the class is read from
 
 
 class ImageNetClassifier(nn.Module):
@@ -79,7 +79,9 @@ def like_features(encoder: PretrainedEncoder, images: Tensor) -> Tensor:
     return F.normalize(encoder(images)[:, -encoder.last :])
 
 
-def shipped_generator(epsilon: float = 8.0, centres: Tensor | None = None) -> tuple[TrainedGenerator, Card, str]:
+def shipped_generator(
+    epsilon: float = 8.0, centres: Tensor | None = None
+) -> tuple[TrainedGenerator, GeneratorCard, str]:
     """The generator, its card, and the sha256 of its noise network's file.
 
     Args:
@@ -95,7 +97,7 @@ def shipped_generator(epsilon: float = 8.0, centres: Tensor | None = None) -> tu
     names = [info.index_to_description(i) for i in range(ImageNetClassifier.classes)]
     if centres is not None:
         names = [f"group {place}" for place in range(1, len(centres) + 1)]
-    card = Card(
+    card = GeneratorCard(
         channels=3,
         epsilon=epsilon,
         generator={"noise": fields["noise"]},
@@ -109,6 +111,6 @@ def shipped_generator(epsilon: float = 8.0, centres: Tensor | None = None) -> tu
         versions=fields["versions"],
     )
     with torch.random.fork_rng():
-        reader = ImageNetClassifier() if centres is None else GroupClassifier(centres)
-        generator = Generator(reader, network, len(names), epsilon / 255)
+        classifier_module = ImageNetClassifier() if centres is None else GroupClassifier(centres)
+        generator = Generator(classifier_module, network, len(names), epsilon / 255)
     return TrainedGenerator(generator, epsilon), card, sha256

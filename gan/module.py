@@ -22,13 +22,13 @@ from datamodules.base import ImageDataModule
 from datamodules.batches import as_batch, gathered, to_pixels
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.split import divide
-from gan.batchnorm import join_batch_norm
+from datamodules.split import stratified_group_split
+from gan.batchnorm import convert_sync_batch_norm
 from gan.config import GanConfig, NetworkConfig, config_of
 from gan.field import enlarged, reduced
 from gan.networks import Discriminator, build_generator
 from gan.noise import SIDE, NoiseNetwork, luma
-from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, psnr, read_right
+from gan.objectives import apply_noise, correctly_read, discriminator_loss, generator_gan_loss, psnr
 from gan.optim import make_optimizer
 from gan.protection import quantise
 from gan.surrogates import Curriculum, SurrogatePool
@@ -106,7 +106,7 @@ class ConfounderGAN(pl.LightningModule):
         self.config, self.steps, self.seed = config, steps, seed
         self.channels, self.classes, self.size = channels, classes, (size[0], size[1])
         self.seconds = 0.0
-        self.clock: float | None = None  # when training began, while it goes on
+        self.clock: float | None = None  # when training began, while it lasts
         self.unread = False  # the classifier is still to be trained, on what a plain loader gives
         self.epsilon = config.epsilon / 255
         d, c = config.discriminator, config.curriculum
@@ -191,7 +191,7 @@ class ConfounderGAN(pl.LightningModule):
             return  # of no Trainer: Lightning asks for this when it loads a checkpoint, too
         if trainer.world_size > 1:
             on_gpu = trainer.strategy.root_device.type == "cuda"
-            self.surrogates.nets = cast(Any, convert_sync_batchnorm if on_gpu else join_batch_norm)(
+            self.surrogates.nets = cast(Any, convert_sync_batchnorm if on_gpu else convert_sync_batch_norm)(
                 self.surrogates.nets
             )
         for network, options in self.networks():
@@ -236,7 +236,7 @@ class ConfounderGAN(pl.LightningModule):
         if loaders := trainer.val_dataloaders:
             first = loaders[0] if isinstance(loaders, list | tuple) else loaders
             return train, gathered(first, trainer.num_val_batches[0], shape, self.classes)
-        kept, used = divide(train.labels, [VAL_FRACTION], self.seed)
+        kept, used = stratified_group_split(train.labels, [VAL_FRACTION], self.seed)
         if not len(kept):
             raise DataError(
                 f"train_dataloader: gives {len(train)} images, no class twice; give several of each class, or a loader "
@@ -275,7 +275,7 @@ class ConfounderGAN(pl.LightningModule):
             return self.steps
         epochs, data = self.trainer.max_epochs, self.datamodule
         if isinstance(data, ImageDataModule) and epochs is not None and epochs >= 0:
-            # without its loader, which is made once the checkpoint has said where to go on
+            # without its loader, which is made once the checkpoint has said where to resume
             return epochs * -(-len(data.parts["train"]) // data.config.batch_size)
         batches = self.trainer.estimated_stepping_batches
         if not 0 <= batches < float("inf"):
@@ -332,7 +332,7 @@ class ConfounderGAN(pl.LightningModule):
         shown = apply_noise(self.curriculum.pictures(carrier, place), noise)
         logits = surrogate(transformed(shown, config.transforms, self.curriculum.share(place), random))
         each = F.cross_entropy(logits, codes, reduction="none")
-        right = read_right(logits.detach(), codes)
+        right = correctly_read(logits.detach(), codes)
         if kept is not None:  # of a picture whose class this surrogate is not told, nothing is to be read
             each, right = (values * kept * (len(x) / kept.sum().clamp_min(1)) for values in (each, right))
         read = each.mean()
@@ -371,7 +371,7 @@ class ConfounderGAN(pl.LightningModule):
         metrics["noise_mean"] = noise.abs().mean() * 255
         metrics["psnr"] = psnr(images, apply_noise(images, noise))
         means, largest = torch.stack(list(metrics.values())) * share, noise.abs().max() * 255
-        if self.trainer.world_size > 1:  # two collectives a step, however many metrics there are
+        if self.trainer.world_size > 1:  # two collectives per step, however many metrics there are
             means = self.trainer.strategy.reduce(means, reduce_op="mean")
             dist.all_reduce(largest, dist.ReduceOp.MAX)
         logged = dict(zip(metrics, means, strict=True))

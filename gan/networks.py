@@ -102,8 +102,8 @@ def build_generator(
     Raises:
         ValueError: there is no such architecture for these images.
     """
-    reader = AuxiliaryClassifier(classifier, classes, channels, size, load)
-    return Generator(reader, NoiseNetwork(noise), classes, epsilon)
+    classifier_module = AuxiliaryClassifier(classifier, classes, channels, size, load)
+    return Generator(classifier_module, NoiseNetwork(noise), classes, epsilon)
 
 
 class Discriminator(nn.Module):

@@ -13,8 +13,8 @@ from gan.config import NoiseConfig
 from gan.encoder import group_norm
 from gan.field import reduced
 
-SIDE = 32  # pixels a side at which a picture is looked at, and cells of the field
-COLOURS = 4  # cells a side of the field's colours
+SIDE = 32  # pixels per side at which a picture is looked at, and cells of the field
+COLOURS = 4  # cells per side of the field's colours
 LUMA = (0.299, 0.587, 0.114)  # BT.601, as codecs and gray conversions weigh
 TEXTURE = 0.06  # standard deviation of luma within 3×3 of the SIDE×SIDE pixels from which a gate is fully open
 
@@ -55,7 +55,7 @@ def _double(x: Tensor) -> Tensor:
 
 
 class NoiseNetwork(nn.Module):
-    """g: a U-Net whose inner maps are joined by a learned codebook, linear in the class code.
+    """g: a U-Net whose inner maps are concatenated with a learned codebook, linear in the class code.
 
     n = ε · gate(x) · tanh(gain · (√s · L(x, c) + √(1−s) · C(x, c))), where L (luma, the same in all channels) and C
     (colour without luma, before it is enlarged to L's cells) each have mean square 1 over the picture: the network
@@ -113,8 +113,8 @@ class NoiseNetwork(nn.Module):
         total = light
         if channels == 3:
             share = self.options.luma
-            tint = (F.adaptive_avg_pool2d(self.colour(d), COLOURS) + maps["colour"]).float()
-            tint = F.interpolate(unit(tint - luma(tint)), size=(SIDE, SIDE), mode="bilinear")
-            total = share**0.5 * light + (1 - share) ** 0.5 * tint
+            colour = (F.adaptive_avg_pool2d(self.colour(d), COLOURS) + maps["colour"]).float()
+            colour = F.interpolate(unit(colour - luma(colour)), size=(SIDE, SIDE), mode="bilinear")
+            total = share**0.5 * light + (1 - share) ** 0.5 * colour
         field = torch.tanh(boost * self.options.gain * total)
         return field if self.options.gate == 1 else field * texture_gate(small.float(), self.options.gate)

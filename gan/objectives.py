@@ -36,6 +36,6 @@ def psnr(images: Tensor, protected: Tensor) -> Tensor:
     return (-10 * torch.log10(error)).mean()
 
 
-def read_right(logits: Tensor, codes: Tensor) -> Tensor:
+def correctly_read(logits: Tensor, codes: Tensor) -> Tensor:
     """Whether each one's code (int64 B) is the likeliest by the logits (float B×K): float B of 0 and 1."""
     return (logits.argmax(1) == codes).float()

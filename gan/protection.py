@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from datamodules.files import write_atomic
 from datamodules.images import to_float
-from datamodules.protected import write_atomic
 from gan.config import ClassifierConfig, NoiseConfig
 from gan.field import NoiseField
 from gan.networks import Generator, build_generator
@@ -31,7 +31,7 @@ class GeneratorFileError(Exception):
 
 
 @dataclass(frozen=True)
-class Card:
+class GeneratorCard:
     """What is known of a trained generator; stored beside its weights as JSON.
 
     Attributes:
@@ -128,7 +128,7 @@ class TrainedGenerator:
         return torch.cat(read).argmax(1).cpu()
 
 
-def save_generator(path: Path, generator: Generator, card: Card) -> str:
+def save_generator(path: Path, generator: Generator, card: GeneratorCard) -> str:
     """Writes ``path`` (.safetensors) and its card (.json); returns the sha256 of the weights' file."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in generator.state_dict().items()}
     data = save(tensors)
@@ -159,7 +159,7 @@ def read_card(path: Path) -> tuple[bytes, dict[str, Any], str]:
     return data, fields, sha256
 
 
-def load_generator(path: Path) -> tuple[TrainedGenerator, Card, str]:
+def load_generator(path: Path) -> tuple[TrainedGenerator, GeneratorCard, str]:
     """A trained generator from its .safetensors file, its card, and the file's sha256.
 
     Raises:
@@ -170,7 +170,7 @@ def load_generator(path: Path) -> tuple[TrainedGenerator, Card, str]:
         raise GeneratorFileError(f"{path.with_suffix('.json')}: made by another version of this program; train again")
     try:
         fields.pop("method")
-        card = Card(**fields)
+        card = GeneratorCard(**fields)
         classifier, noise = ClassifierConfig(**card.generator["classifier"]), NoiseConfig(**card.generator["noise"])
         classes, size = len(card.class_names), (card.size[0], card.size[1])
         generator = build_generator(classifier, noise, card.channels, classes, card.epsilon / 255, size, load=False)

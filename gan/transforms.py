@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from datamodules.augment import augment
 from gan.config import TransformsConfig
 from gan.noise import luma
-from victims import purify
+from victims import input_stage
 
 CODES = {10: 1, 20: 1, 30: 2, 40: 3, 50: 4, 60: 3, 75: 3, 85: 2, 95: 1}  # qualities of JPEG and how often each comes
 KERNELS = ("bilinear", "bicubic", "area", "nearest")
@@ -35,8 +35,8 @@ def jpeg(images: Tensor, generator: torch.Generator) -> Tensor:
     """Pillow's JPEG, 4:2:0, of a random quality; the gradient passes as if nothing had happened."""
     weights = torch.tensor(list(CODES.values()), dtype=torch.float)
     quality = list(CODES)[int(torch.multinomial(weights, 1, generator=generator))]
-    pixels = purify.rounded(images.detach()).cpu()
-    coded = purify.jpeg(pixels, quality).to(images.device) / 255
+    pixels = input_stage.rounded(images.detach()).cpu()
+    coded = input_stage.jpeg(pixels, quality).to(images.device) / 255
     return images + (coded - images).detach()
 
 

@@ -56,7 +56,7 @@ def _psnr(peak: int, values: int, squares: int) -> float | None:
     return 10 * float(np.log10(peak**2 * values / squares)) if squares else None
 
 
-class Tally:
+class ChangeAccumulator:
     """Adds up a ``Change``, strip by strip; any strips give the same.
 
     Args:

@@ -19,9 +19,9 @@ from PIL import Image, ImageOps
 
 from datamodules.config import DataError
 from datamodules.decode import BadImage
+from datamodules.files import write_atomic
 from datamodules.images import ImageSet
-from datamodules.protected import write_atomic
-from datamodules.split import divide
+from datamodules.split import stratified_group_split
 from photos.classes import ClassFolders, class_folders
 from photos.destination import CHECK
 from photos.evidence import LEARNED, NONE, WEAK
@@ -78,7 +78,7 @@ class CheckResult:
         photos: that were looked at.
         classes: the class folders; fewer than two: nothing was trained.
         chance: balanced accuracy of guessing.
-        size: pixels a side at which classifiers were trained.
+        size: pixels per side at which classifiers were trained.
         reason: why no classifier was trained; empty where they were.
         chains: the results.
         format: of the file.
@@ -134,7 +134,7 @@ def check_folder(
     Args:
         dest: that ``protect`` wrote; finished.
         source: the owner's photos.
-        size: pixels a side to which a collector shrinks the photos.
+        size: pixels per side to which a collector shrinks the photos.
         limit: photos that are looked at, at most, chosen by a hash of their paths.
         progress: called with what is being done and the share of it that is done.
 
@@ -176,7 +176,7 @@ def check_folder(
         before, copies = (torch.from_numpy(pixels[chain, copy]).permute(0, 3, 1, 2).contiguous() for copy in (0, 1))
         scores: dict[int, float] = {}
         if not reason:
-            test_rows, train_rows = divide(labels, [KEPT], SEED)
+            test_rows, train_rows = stratified_group_split(labels, [KEPT], SEED)
             test = ImageSet(before[test_rows], labels[test_rows])
             recipe = replace(RECIPES["quick"], epochs=EPOCHS, augment="crop+flip")
             for copy, images in enumerate((before, copies)):

@@ -3,7 +3,7 @@
 ::
 
     <folder>/<the owner's folders>/<photo>.png
-    <folder>/manifest.jsonl     first line: about the folder; then one line a photo, or the reason why it is left out
+    <folder>/manifest.jsonl     first line: about the folder; then one line per photo, or the reason why it is left out
     <folder>/report.html        for the owner
     <folder>/check.json         what ``photos.check`` measured, if it was asked
 

@@ -255,7 +255,7 @@ def holds_picture(value: bytes) -> bool:
     for found in SIGNATURE.finditer(value):
         if found.group()[:2] != b"\xff\xd8":
             return True
-        # three bytes alone may be numbers that look like JPEG's; it goes on with segments, each of a stated length
+        # three bytes alone may be numbers that look like JPEG's; it continues with segments, each of a stated length
         at = found.start() + 2
         after = at + 2 + int.from_bytes(value[at + 2 : at + 4], "big")
         if value[after : after + 1] == b"\xff":

@@ -132,7 +132,7 @@ def write_folder(
     report: Callable[[Path, Summary], None],
     shard: tuple[int, int] = (1, 1),
 ) -> Summary:
-    """Protects all photos of a folder into another; goes on where a killed call stopped.
+    """Protects all photos of a folder into another; resumes where a killed call stopped.
 
     Args:
         source: is only read.
@@ -148,7 +148,7 @@ def write_folder(
     Raises:
         DataError: a place is refused, there are no photos, another process is at work there, or the folder holds what
             another generator or other options made.
-        OSError: the disk is full; what is there is whole, and the same call goes on.
+        OSError: the disk is full; what is there is whole, and the same call resumes it.
     """
     tree = planned(source, dest, header.output)
     if not sum(1 for _ in tree):  # the whole walk: a folder of protected images is refused before anything is written

@@ -26,7 +26,7 @@ from photos.noise import reduced
 from photos.read import read_photo
 
 GROUPS = 10  # at most
-SMALLEST = 10  # photos a group, in the mean
+SMALLEST = 10  # photos per group, on average
 SAMPLE = 500  # photos that decide the groups
 
 

@@ -1,7 +1,7 @@
 """The manifest of a folder of protected photos: its lines, and what earlier calls knew.
 
-The first line is about the folder (ManifestHeader), then there is one line a photo: its copy (Entry), or why it is left
-out (Skipped), in the order of the walk.
+The first line is about the folder (ManifestHeader), then there is one line per photo: its copy (Entry), or why it is
+left out (Skipped), in the order of the walk.
 """
 
 import heapq
@@ -65,7 +65,7 @@ class Entry:
         bytes: size of the copy.
         width: in pixels, upright.
         height: likewise.
-        bits: 8 or 16 a channel; of DICOM what it stores.
+        bits: 8 or 16 per channel; of DICOM what it stores.
         linf: largest change of a pixel as it is displayed, in grey levels of 255.
         psnr: of the displayed pictures, in dB; None where nothing changed.
         lost: what of the owner's file is not in the copy, found by comparing the two; with reasons.
@@ -222,7 +222,7 @@ def difference(wanted: ManifestHeader, found: ManifestHeader) -> str:
 
 
 def continues(wanted: ManifestHeader, found: ManifestHeader) -> bool:
-    """Whether a folder that was begun with one header may go on with another: further class folders may have come."""
+    """Whether a folder begun with one header may be resumed with another: further class folders may have come."""
     grown = wanted.classes[: len(found.classes)] == found.classes and bool(found.classes) == bool(wanted.classes)
     return grown and replace(found, classes=wanted.classes) == wanted
 

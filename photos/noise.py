@@ -20,7 +20,7 @@ from datamodules.images import to_float
 from gan.field import NoiseField
 from gan.noise import SIDE
 from gan.protection import NoiseMaker
-from photos.change import Change, Tally
+from photos.change import Change, ChangeAccumulator
 from photos.photo import SMALL, Photo
 
 STRIP = 1 << 18  # pixels that are worked on at a time; what is made of them fits a cache
@@ -190,20 +190,20 @@ def add_noise(photo: Photo, noise: PhotoNoise, strip: int = STRIP) -> Change:
         strip: pixels worked on at a time.
     """
     display, height, width = photo.display, photo.height, photo.width
-    tally = Tally(display, photo.peak, photo.pixels.shape[2])
+    accumulator = ChangeAccumulator(display, photo.peak, photo.pixels.shape[2])
     lowest, highest = (0, photo.peak) if display is None else (display.lowest, display.highest)
     frames = [photo.frame(number) for number in range(photo.frames)]
     for rows in _strips(height, width, strip):
-        added: np.ndarray = noise.rows(height, width, rows).astype(tally.kind)
+        added: np.ndarray = noise.rows(height, width, rows).astype(accumulator.kind)
         for frame in frames:
-            before = frame.pixels[rows].astype(tally.kind)
+            before = frame.pixels[rows].astype(accumulator.kind)
             after = before + added
             np.clip(after, lowest, highest, out=after)
             if display and display.padding:
                 np.copyto(after, before, where=display.is_padding(before) | display.is_padding(after))
             frame.pixels[rows] = after
-            tally.add(before, after)
-    return tally.change()
+            accumulator.add(before, after)
+    return accumulator.change()
 
 
 def _strips(height: int, width: int, pixels: int) -> list[slice]:

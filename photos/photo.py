@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from datamodules.decode import BadImage
-from photos.change import Change, Tally
+from photos.change import Change, ChangeAccumulator
 from photos.description.metadata import COLOUR_NAMES, Metadata, Output
 from photos.dicom import REPLACED, DicomTemplate
 from photos.display import ROWS, WHITE, Display, display_of_values
@@ -67,7 +67,7 @@ class Photo:
 
     @property
     def bits(self) -> int:
-        """8 or 16, a pixel and channel; of DICOM what it stores."""
+        """8 or 16, per pixel and channel; of DICOM what it stores."""
         return self.peak.bit_length()
 
     @property
@@ -162,7 +162,7 @@ def change_between(before: Photo, after: Photo) -> Change:
     """
     if before.pixels.shape != after.pixels.shape or before.peak != after.peak:
         raise ValueError("photos of different sizes, channels or depths cannot be compared")
-    tally = Tally(before.display, before.peak, before.pixels.shape[2])
+    accumulator = ChangeAccumulator(before.display, before.peak, before.pixels.shape[2])
     for top in range(0, len(before.pixels), ROWS):
-        tally.add(before.pixels[top : top + ROWS], after.pixels[top : top + ROWS])
-    return tally.change()
+        accumulator.add(before.pixels[top : top + ROWS], after.pixels[top : top + ROWS])
+    return accumulator.change()

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from baselines.trained import AnyGenerator, load_trained
 from datamodules.config import DataError, path_of
 from datamodules.decode import BadImage
-from datamodules.protected import write_atomic
+from datamodules.files import write_atomic
 from gan.imagenet import shipped_generator
-from gan.protection import GENERATOR, SHIPPED, Card, GeneratorFileError, TrainedGenerator
+from gan.protection import GENERATOR, SHIPPED, GeneratorCard, GeneratorFileError, TrainedGenerator
 from photos.classes import NO_FOLDERS, ClassFolders, class_folders
 from photos.description.metadata import Output, Strip
 from photos.destination import REPORT, begun, planned
@@ -105,7 +105,7 @@ class Protector:
         path: of its file.
     """
 
-    def __init__(self, trained: TrainedGenerator, card: Card, checkpoint: str, path: Path) -> None:
+    def __init__(self, trained: TrainedGenerator, card: GeneratorCard, checkpoint: str, path: Path) -> None:
         self.generator, self.card, self.checkpoint, self.path = fused(trained.generator), card, checkpoint, path
         self.size = (card.size[0], card.size[1])
         self.groups = ""  # of like photos, as a manifest holds them; see ``grouped``
@@ -205,7 +205,7 @@ class Protector:
 
         Args:
             source: the owner's folder.
-            dest: of the copies: what an earlier call for it began is gone on with.
+            dest: of the copies: what an earlier call for it began is resumed.
             choice: ``auto``: folders where there are any; ``folders``; ``groups`` and ``read`` take none.
             folders: that hold photos, if they are known, as paths below ``source``.
 
@@ -242,7 +242,7 @@ class Protector:
 
         Args:
             source: the owner's folder, not sorted into classes.
-            dest: of the copies: what an earlier call for it began is gone on with.
+            dest: of the copies: what an earlier call for it began is resumed.
             choice: ``read`` leaves the generator as it is.
 
         Raises:
@@ -367,14 +367,14 @@ class Protector:
         shard: tuple[int, int] = (1, 1),
         classes: ClassFolders | ClassChoice = "auto",
     ) -> Summary:
-        """Protects all photos of a folder into another; goes on where a killed call stopped (docs/PROTECT.md).
+        """Protects all photos of a folder into another; resumes where a killed call stopped (docs/PROTECT.md).
 
         Args:
             source: is only read.
             dest: made if absent; outside of ``source``.
             format: ``png`` or ``webp``, both without loss, or ``jpeg``.
             strip: ``gps`` or ``all`` leaves out of EXIF and XMP where photos were taken, or all.
-            workers: threads; 0: one a core.
+            workers: threads; 0: one per core.
             progress: called after every photo.
             quality: the lowest of a JPEG; it is raised where the bound asks for it.
             shard: (i, n): the i-th of n equal shares alone; the call that ends last joins them.
@@ -382,7 +382,7 @@ class Protector:
 
         Raises:
             DataError: the folders are refused; the message says why.
-            OSError: the disk is full; the same call goes on later.
+            OSError: the disk is full; the same call resumes it later.
         """
         source, dest = path_of(str(source)), path_of(str(dest))
         if isinstance(classes, str):

@@ -156,7 +156,7 @@ def _box(width: int, height: int, side: int) -> tuple[int, int, int, int]:
 
 
 def _opened(data: bytes) -> Image.Image:
-    """A picture whose pixels are not decoded yet, of at most 8 bits a channel or 16-bit gray.
+    """A picture whose pixels are not decoded yet, of at most 8 bits per channel or 16-bit gray.
 
     Raises:
         BadImage: empty, unknown, deeper, or of several pages. Else what Pillow raises.
@@ -171,7 +171,7 @@ def _opened(data: bytes) -> Image.Image:
         raise BadImage(DEEP)
     bits = _bits(image, data)
     if bits > 8:
-        raise BadImage(f"{kind} of {bits} bits a channel, which would be cut to 8; convert it to 8 bits first")
+        raise BadImage(f"{kind} of {bits} bits per channel, which would be cut to 8; convert it to 8 bits first")
     if image.format == "TIFF":
         _seek_main(cast(TiffImagePlugin.TiffImageFile, image))
     return image

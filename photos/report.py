@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from gan.protection import Card
+from gan.protection import GeneratorCard
 from photos.check import CheckResult, read_check, section
 from photos.display import Display
 from photos.evidence import Evidence
@@ -31,7 +31,7 @@ CHECKED = "<!-- check -->", "<!-- end of check -->"
 KINDS = 50  # names of a counter that are counted one by one
 SSIM_WINDOW = 11  # pixels, of torchmetrics' kernel; smaller pictures have none
 WORST, LISTED, CROP, BIN = 10, 500, 128, 0.5
-SIMILAR, SIDE = 50, 128  # photos that SSIM is measured on, and pixels a side of their middles
+SIMILAR, SIDE = 50, 128  # photos that SSIM is measured on, and pixels per side of their middles
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
     "td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:left}img{max-width:100%}"
@@ -48,7 +48,8 @@ FIGURES = (
 LIMITS = (
     "The noise is made to be there after the copies were shrunk, cropped and saved again as JPEG. That is not the same "
     "as being unremovable: strong filters take part of it, and a program that was trained on the same generator more.",
-    "It is made of soft bands and tints. On smooth areas, as sky and skin, they can be seen by who looks for them.",
+    "It is made of soft bands and areas of colour. On smooth areas, as sky and skin, they can be seen by who looks for "
+    "them.",
     "It acts on classifiers that are trained from scratch on many of these photos. A single photo is not protected "
     "from being looked at, copied or recognised, and models that were trained elsewhere recognise it all the same.",
     "Photos of kinds that the generator was not trained on get noise too, but there is no evidence that it helps.",
@@ -57,7 +58,7 @@ LIMITS = (
 
 
 @dataclass
-class _Tally:
+class _FolderStatistics:
     """What the lines of a manifest add up to."""
 
     bins: Counter[int] = field(default_factory=Counter)
@@ -104,7 +105,7 @@ def page(
     folder: Path,
     source: Path,
     summary: Summary,
-    card: Card,
+    card: GeneratorCard,
     evidence: Evidence,
     codes: str = "",
 ) -> str:
@@ -119,17 +120,17 @@ def page(
         evidence: of the generator's own test.
         codes: where the photos' codes come from, in words.
     """
-    tally, number = _Tally(), 0
+    statistics, number = _FolderStatistics(), 0
     for line in lines_of(manifest):
         if isinstance(line, Skipped):
-            if len(tally.skipped) < LISTED:
-                tally.skipped.append(line)
+            if len(statistics.skipped) < LISTED:
+                statistics.skipped.append(line)
             continue
         if number * SIMILAR % max(summary.protected, SIMILAR) < SIMILAR:  # evenly spread over the folder
-            tally.similar += ssim(source / line.source, folder / line.path)
+            statistics.similar += ssim(source / line.source, folder / line.path)
         number += 1
-        tally.add(line)
-    measured, others = sum(tally.bins.values()), sorted(summary.others.items())
+        statistics.add(line)
+    measured, others = sum(statistics.bins.values()), sorted(summary.others.items())
     parts = [
         f"<h1>{_text(evidence.headline)}</h1>",
         f"<p><b>{_text(evidence.sentence)}</b></p>",
@@ -140,14 +141,20 @@ def page(
                 ("codes", codes or "–"),
                 ("left out", f"{summary.skipped:,}" + (", with reasons below" if summary.skipped else "")),
                 ("largest change allowed (ε)", f"{card.epsilon:g} of 255 grey levels"),
-                ("largest change found in the files, as displayed", f"{tally.largest:g} of 255"),
-                ("PSNR, mean", f"{tally.psnr / measured:.1f} dB" if measured else "–"),
-                (f"SSIM, lowest, mean, highest (of {len(tally.similar)} photos' middles)", _spread(tally.similar, 4)),
-                ("cast of colour, largest in a photo", f"{tally.cast:+.2f} of 255 grey levels" if measured else "–"),
-                *_jpeg(tally.shares, tally.qualities),
-                ("photos that nothing changed in", f"{tally.unchanged:,}"),
-                ("photos whose copy lacks something, listed below", f"{tally.incomplete:,}"),
-                ("size of the copies", f"{tally.bytes / 1e6:,.1f} MB"),
+                ("largest change found in the files, as displayed", f"{statistics.largest:g} of 255"),
+                ("PSNR, mean", f"{statistics.psnr / measured:.1f} dB" if measured else "–"),
+                (
+                    f"SSIM, lowest, mean, highest (of {len(statistics.similar)} photos' middles)",
+                    _spread(statistics.similar, 4),
+                ),
+                (
+                    "cast of colour, largest in a photo",
+                    f"{statistics.cast:+.2f} of 255 grey levels" if measured else "–",
+                ),
+                *_jpeg(statistics.shares, statistics.qualities),
+                ("photos that nothing changed in", f"{statistics.unchanged:,}"),
+                ("photos whose copy lacks something, listed below", f"{statistics.incomplete:,}"),
+                ("size of the copies", f"{statistics.bytes / 1e6:,.1f} MB"),
                 ("copies of photos that are gone, not listed", f"{summary.left:,}"),
                 (
                     "other files, no photos by their content, not copied",
@@ -156,24 +163,26 @@ def page(
             ]
         ),
         f"<h2>How visible</h2><ul><li>{'</li><li>'.join(FIGURES)}</li></ul>",
-        _histogram(tally.bins) if measured else "",
-        *_displayed(tally.displayed),
+        _histogram(statistics.bins) if measured else "",
+        *_displayed(statistics.displayed),
         "<h2>What this generator withstands</h2>",
         *_evidence(card, evidence),
         "<h2>What it cannot do</h2><ul>",
         *(f"<li>{html.escape(text)}</li>" for text in LIMITS),
         "</ul>",
         f"<h2>Left out ({summary.skipped:,})</h2>",
-        _table([(line.source, line.skipped) for line in tally.skipped]) if tally.skipped else "<p>Nothing.</p>",
+        _table([(line.source, line.skipped) for line in statistics.skipped])
+        if statistics.skipped
+        else "<p>Nothing.</p>",
         f"<p>The first {LISTED}; all are in manifest.jsonl.</p>" if summary.skipped > LISTED else "",
         "<h2>What the photos describe and their copies do not</h2>",
         "<p>Found by comparing each copy with its photo. The reason is in brackets; without one, the format of the "
         "copy cannot hold it.</p>",
-        _counted(tally.lost) if tally.lost else "<p>Nothing.</p>",
-        f"<h2>The {min(WORST, len(tally.worst))} most changed</h2>",
+        _counted(statistics.lost) if statistics.lost else "<p>Nothing.</p>",
+        f"<h2>The {min(WORST, len(statistics.worst))} most changed</h2>",
         "<p>The middle of each copy, as it is published.</p><table>",
     ]
-    for _, _, entry in sorted(tally.worst, key=lambda item: (-item[0], item[1])):
+    for _, _, entry in sorted(statistics.worst, key=lambda item: (-item[0], item[1])):
         parts.append(
             f"<tr><td>{_text(entry.path)}<br>{entry.width}×{entry.height}, {entry.psnr:.1f} dB, largest change "
             f"{entry.linf:g}</td><td>{_crop(folder / entry.path)}</td></tr>"
@@ -256,7 +265,7 @@ def _jpeg(kept: list[float], qualities: Counter[int]) -> list[tuple[str, str]]:
     ]
 
 
-def _evidence(card: Card, evidence: Evidence) -> list[str]:
+def _evidence(card: GeneratorCard, evidence: Evidence) -> list[str]:
     shown = ", ".join(card.class_names[:12]) + (", …" if len(card.class_names) > 12 else "")
     found = [
         f"<p>Trained on {card.images:,} images of <b>{_text(card.data)}</b> ({card.size[1]}×{card.size[0]}, "

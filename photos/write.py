@@ -63,7 +63,7 @@ def _check(photo: Photo, output: Output) -> None:
     if photo.bits == 16:
         raise BadImage(f"16-bit gray, and {name} holds 8 bits; use format=png")
     if max(photo.width, photo.height) > side:
-        raise BadImage(f"{photo.width}×{photo.height} pixels, and {name} holds {side} a side; use format=png")
+        raise BadImage(f"{photo.width}×{photo.height} pixels, and {name} holds {side} per side; use format=png")
     if output == "jpeg" and photo.alpha is not None:
         raise BadImage("transparency, and JPEG holds none; use format=png")
     if output == "jpeg" and photo.animation:

@@ -13,12 +13,12 @@ from baselines.config import PatternsConfig
 from baselines.patterns.network import PatternGenerator, build_pattern_generator
 from gan.config import ClassifierConfig, NoiseConfig
 from gan.networks import Generator, build_generator
-from gan.protection import Card, save_generator
+from gan.protection import GeneratorCard, save_generator
 from photos.manifest import MANIFEST, lines_of
 
 CLASSIFIER, NOISE = ClassifierConfig(pretrained="none", arch="linear", hidden=16), NoiseConfig(width=8, code=8)
 OPTIONS = {"classifier": asdict(CLASSIFIER), "noise": asdict(NOISE)}
-CARD = Card(3, 8.0, OPTIONS, "tiny", "123", ["cat", "dog"], 10, [16, 16], 0, 1, {"torch": "x"})
+CARD = GeneratorCard(3, 8.0, OPTIONS, "tiny", "123", ["cat", "dog"], 10, [16, 16], 0, 1, {"torch": "x"})
 RNG = np.random.default_rng(0)
 
 
@@ -31,12 +31,12 @@ def network(channels: int = 3, **classifier: Any) -> Generator:
 def patterns_network(channels: int = 3, **options: Any) -> PatternGenerator:
     """One of the first build (baselines/patterns), whose files are still read."""
     torch.manual_seed(0)
-    chosen = PatternsConfig(encoder="conv", width=8, levels=2, hidden=16, **{"second_reader": "none"} | options)
+    chosen = PatternsConfig(encoder="conv", width=8, levels=2, hidden=16, **{"auxiliary_classifier": "none"} | options)
     net = build_pattern_generator(chosen, channels, 2, 8 / 255, (16, 16), load=False).eval()
     if chosen.pattern == "tints":
         means = torch.rand(40, 2 * channels) * 255
         means[:, 0] = 100 + torch.rand(40)  # one direction varies little, so that colours are levelled out there
-        net.choose_tints(means, torch.arange(40) % 2)
+        net.choose_colour_patterns(means, torch.arange(40) % 2)
     return net
 
 

@@ -37,11 +37,11 @@ from baselines.config import (
     TapConfig,
 )
 from baselines.cuda import ConvolutionFilters
-from baselines.deepconfuse import DeepConfuse, astray
+from baselines.deepconfuse import DeepConfuse, unrolled_loss
 from baselines.emn import ErrorMinimising
-from baselines.facts import FITTED, facts, implied
-from baselines.generator import NoiseGenerator, worn
+from baselines.generator import NoiseGenerator, noised
 from baselines.gue import move, multiplier, payoff
+from baselines.info import FITTED, implied, method_infos
 from baselines.lsp import distinct_vertices
 from baselines.ops import OnePixel
 from baselines.pil import Linearising, linear_classifier
@@ -49,10 +49,11 @@ from baselines.registry import make_protection
 from baselines.rem import Robust, RobustErrorMinimising
 from baselines.surrogate import train_surrogate
 from baselines.tap import Targeted, targets
-from datamodules.augment import augment, own_randomness
+from datamodules.augment import augment, isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import About, Norm, ProtectedDataset, Protection, change_sizes, write_protected
+from datamodules.protected import ManifestHeader, ProtectedDataset, write_protected
+from datamodules.protection import Norm, Protection, change_sizes
 from victims.classifier import build_classifier
 from victims.config import RECIPES
 from victims.train import train_victim
@@ -67,7 +68,7 @@ HYPO = HypoConfig(steps=8, step_size=0.3, batch_size=16, surrogate=CLEAN)
 CONFUSE = DeepConfuseConfig("linear", trials=3, epochs=1, batch_size=16, classifier_lr=0.1, lr=0.02, width=8)
 GUE = GueConfig("linear", epochs=3, batch_size=16, steps=2, answer_lr=0.02, classifier_lr=0.1, width=8)
 CLUSTERS = ClustersConfig(count=3, epochs=4, batch_size=16, lr=0.02, width=8, surrogate=CLEAN)
-PATTERNS = PatternsConfig(second_reader="linear", second_epochs=2, hidden=16, amplitude=0.95, head_epochs=4)
+PATTERNS = PatternsConfig(auxiliary_classifier="linear", auxiliary_epochs=2, hidden=16, amplitude=0.95, head_epochs=4)
 VARIANTS = {
     "random sample": ("random", BaselinesConfig()),
     "random class": ("random", BaselinesConfig(random=RandomConfig(kind="class"))),
@@ -135,15 +136,15 @@ def change(protection: Protection, images: ImageSet) -> torch.Tensor:
 def test_stored_files_decode_within_the_bound(variant: str, channels: int, tmp_path: Path) -> None:
     source = pictures(channels=channels)
     protection = fitted(variant, source, 7.5)
-    about = About(
+    header = ManifestHeader(
         protection.name, "", protection.epsilon, 0, "pictures", list("abcd"), len(source), norm=protection.norm
     )
-    write_protected(tmp_path, source, protection.protect, about, chunk=7)
+    write_protected(tmp_path, source, protection.protect, header, chunk=7)
     back = ProtectedDataset(tmp_path).load()
     assert torch.equal(back.images, protection.protect(source))  # chunks decide nothing
     norm, bound = BOUNDS[protection.name] if variant != "lsp l2" else ("l2", (channels * 160) ** 0.5 * 6 / 255)
     assert (protection.norm, protection.epsilon) == (norm, bound and pytest.approx(bound))
-    assert ProtectedDataset(tmp_path).about.norm == norm
+    assert ProtectedDataset(tmp_path).header.norm == norm
     if norm and bound:
         sizes = change_sizes(source.images, back.images, norm)
         assert sizes.max() <= bound + 1e-9
@@ -468,7 +469,7 @@ def told(count: int = 64) -> ImageSet:
 
 def surrogate(train: ImageSet) -> torch.nn.Module:
     """The classifier that methods train on clean images with these options and seed 0."""
-    with own_randomness(0, CPU):
+    with isolated_rng(0, CPU):
         return train_surrogate(CLEAN, train, 4, 0, CPU, lambda _: None)
 
 
@@ -508,7 +509,7 @@ def test_tap_keeps_its_best_restart_and_counts_its_passes() -> None:
 def test_pil_noise_is_read_by_the_linear_classifier_and_hides_the_image_from_it() -> None:
     train = told()
     pil = fitted("pil", train)
-    with own_randomness(0, CPU):
+    with isolated_rng(0, CPU):
         model = linear_classifier(PIL, train, 4, 0, CPU, lambda _: None)
     noise = change(pil, train) / 255
     clean, protected = model(train.images / 255).log_softmax(1), model(train.images / 255 + noise).log_softmax(1)
@@ -533,7 +534,7 @@ def test_rem_gradients_go_through_the_expectation() -> None:
     crafting, model = robust(samples=3, adversary=0.0, augment="crop+flip")
     train, generator = pictures(8), torch.Generator().manual_seed(5)
     x, noise = train.images / 255, torch.zeros(8, 3, 16, 10, requires_grad=True)
-    with own_randomness(0, CPU):
+    with isolated_rng(0, CPU):
         (found,) = torch.autograd.grad(crafting.expected(x, noise, train.labels), noise)
     single = []
     for _ in range(3):  # the same three draws, one by one
@@ -553,7 +554,7 @@ def test_rem_noise_helps_against_an_adversary_that_hurts() -> None:
     def loss(images: torch.Tensor) -> float:
         return cross_entropy(model(images), train.labels).item()
 
-    with own_randomness(0, CPU):
+    with isolated_rng(0, CPU):
         worst, noise = crafting.attacked(x, train.labels), crafting.noise(x, train.labels)
         assert (worst - x).abs().max() <= 4 / 255 + 1e-6
         assert noise.abs().max() <= 8 / 255 + 1e-6
@@ -582,13 +583,13 @@ def test_deepconfuse_tries_the_step_that_is_taken_and_sees_through_it(arch: str)
     x = train.images.double() / 255
 
     def value() -> torch.Tensor:
-        return astray(model, generator, x, train.labels, 0.01)
+        return unrolled_loss(model, generator, x, train.labels, 0.01)
 
     loss = value()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())  # only tried
     taken = deepcopy(model)
     optimizer = torch.optim.SGD(taken.parameters(), 0.01)
-    cross_entropy(taken(worn(x, generator(x))), train.labels).backward()
+    cross_entropy(taken(noised(x, generator(x))), train.labels).backward()
     optimizer.step()
     assert loss.item() == pytest.approx(cross_entropy(taken(x), train.labels).item(), rel=1e-4)
     if arch != "linear":  # rectified units make the tried step jump: there is no slope to compare with
@@ -646,8 +647,8 @@ def test_gue_moves_both_players_and_the_generator_towards_the_leader() -> None:
     assert losses[-1][0] < losses[0][0]  # the follower learns what it is shown
     blind = NoiseGenerator(3, 8, 8 / 255)
     with torch.no_grad():
-        shown = cross_entropy(model(worn(x, generator(x))), train.labels)
-        assert shown < cross_entropy(model(worn(x, blind(x))), train.labels)  # the noise carries some of it
+        shown = cross_entropy(model(noised(x, generator(x))), train.labels)
+        assert shown < cross_entropy(model(noised(x, blind(x))), train.labels)  # the noise carries some of it
         assert shown < cross_entropy(model(x), train.labels)
 
 
@@ -690,7 +691,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("variant", ["emn sample", "tap", "rem", "hypo", *GENERATED])
 def test_a_killed_fit_goes_on_and_ends_the_same(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baselines.keep.EVERY", 0.0)
+    monkeypatch.setattr("baselines.checkpoint.EVERY", 0.0)
     name, config = VARIANTS[variant]
     train, whole = pictures(), fitted(variant, pictures())
 
@@ -700,13 +701,13 @@ def test_a_killed_fit_goes_on_and_ends_the_same(variant: str, tmp_path: Path, mo
 
     for progress in (kill, lambda _: None):
         protection: Any = make_protection(name, config, 8)
-        protection.keep = tmp_path / "fit.ckpt"
+        protection.checkpoint_path = tmp_path / "fit.ckpt"
         if progress is kill:
             with pytest.raises(Killed):
                 protection.fit(train, 4, 0, CPU, progress)
-            assert protection.keep.exists()
+            assert protection.checkpoint_path.exists()
             other: Any = make_protection(name, config, 8)
-            other.keep = protection.keep
+            other.checkpoint_path = protection.checkpoint_path
             with pytest.raises(DataError, match="state of another fit"):
                 other.fit(train, 4, 1, CPU, progress)
         else:
@@ -732,7 +733,7 @@ def test_every_registered_name_is_its_protections_own() -> None:
 
 
 def test_facts_are_of_every_method_and_true() -> None:
-    known = {row.method: row for row in facts()}
+    known = {row.method: row for row in method_infos()}
     assert list(known) == list(get_args(Method))
     assert [name for name, row in known.items() if not row.labels] == ["random", *LABEL_FREE]
     assert {name: row.norm for name, row in known.items() if row.norm != "L∞"} == {

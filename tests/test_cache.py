@@ -19,11 +19,11 @@ import torch
 from PIL import Image
 
 from datamodules import cache as cache_file
-from datamodules.cache import Wanted, cached
+from datamodules.cache import CacheSpec, cached
 from datamodules.config import DataError
 from datamodules.source import Listing, Raw
 
-OWN = Wanted(0, "crop", 0)
+OWN = CacheSpec(0, "crop", 0)
 
 
 def arrays(count: int = 70, size: int = 8) -> np.ndarray:
@@ -61,13 +61,13 @@ def test_built_once_and_again_when_source_or_option_changes(tmp_path: Path) -> N
     assert source.made == 1
     for identity, wanted in (
         ("y", OWN),
-        ("x", Wanted(4, "crop", 0)),
-        ("x", Wanted(4, "pad", 0)),
-        ("x", Wanted(0, "crop", 1)),
+        ("x", CacheSpec(4, "crop", 0)),
+        ("x", CacheSpec(4, "pad", 0)),
+        ("x", CacheSpec(0, "crop", 1)),
     ):
         cached(identity, source, wanted, tmp_path, "test")
     assert source.made == 5
-    assert cached("x", source, Wanted(4, "crop", 1), tmp_path, "test").images.shape == (70, 1, 4, 4)
+    assert cached("x", source, CacheSpec(4, "crop", 1), tmp_path, "test").images.shape == (70, 1, 4, 4)
 
 
 def test_writing_to_the_images_changes_no_file(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_several_sizes_need_a_size(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"several sizes \(image 0 is 8×8×3, image 3 is 9×9×3\); set data.size"):
         cached("x", Source(rows), OWN, tmp_path, "test")
     assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == []
-    assert cached("x", Source(rows), Wanted(4, "crop", 0), tmp_path, "test").images.shape == (6, 3, 4, 4)
+    assert cached("x", Source(rows), CacheSpec(4, "crop", 0), tmp_path, "test").images.shape == (6, 3, 4, 4)
 
 
 def test_not_one_readable_image(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from datamodules.cache import Wanted, cached
+from datamodules.cache import CacheSpec, cached
 from datamodules.source import Listing
 
 folder = Path(sys.argv[1])
@@ -206,7 +206,7 @@ def rows():
 def listing():
     return Listing([str(i) for i in range(400)], np.arange(400) % 2, ("a", "b"), rows)
 
-found = cached("x", listing, Wanted(0, "crop", 0), folder / "cache", "test")
+found = cached("x", listing, CacheSpec(0, "crop", 0), folder / "cache", "test")
 assert np.array_equal(found.images.numpy(), pixels.transpose(0, 3, 1, 2))
 print("whole")
 """

@@ -16,7 +16,7 @@ from photos.manifest import MANIFEST
 from photos.protector import SHIPPED, Protector
 from victims.chains import CHAINS, after
 from victims.defences import operations, written
-from victims.purify import chain
+from victims.input_stage import chain
 
 
 @pytest.mark.parametrize(

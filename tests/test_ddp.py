@@ -21,7 +21,7 @@ from torch import nn
 from datamodules.images import to_float
 from experiments.config import compose
 from experiments.data import make_data
-from gan.batchnorm import join_batch_norm
+from gan.batchnorm import convert_sync_batch_norm
 from gan.config import NoiseConfig
 from gan.encoder import PretrainedEncoder
 from gan.module import ConfounderGAN
@@ -143,7 +143,7 @@ def test_plain_ddp_checks_and_seeds_with_two_processes(tiny: Callable[..., Path]
         }  # fmt: skip
         text = (tmp_path / "run" / f"seed-{seed}" / "metrics.csv").read_text()
         assert "check/fast" in text
-    # each process taught its own classifier; what counts is the first one's, of the features of all images
+    # each process trained its own classifier; what counts is the first one's, of the features of all images
     images = make_data(compose(["data=npz", f"data.path={path}", *SMALL])[0]).parts["train"].images
     features = PretrainedEncoder()(to_float(images))
     centre = state(tmp_path / "run" / "seed-0")["generator.classifier.centre"]
@@ -162,7 +162,7 @@ def test_a_signal_stops_both_and_the_run_goes_on(tiny: Callable[..., Path], tmp_
     process.send_signal(signal.SIGTERM)
     shown, _ = process.communicate(timeout=60)
     assert process.returncode == 143, shown[-3000:]
-    assert "go on with: confoundergan train resume=" in shown
+    assert "resume with: confoundergan train resume=" in shown
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] >= 0
 
 
@@ -207,7 +207,7 @@ def free_port() -> int:
 def normalise(rank: int, port: int, results: Any) -> None:
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     torch.manual_seed(0)
-    images, norm = torch.randn(5, 3, 4, 4), join_batch_norm(nn.BatchNorm2d(3))
+    images, norm = torch.randn(5, 3, 4, 4), convert_sync_batch_norm(nn.BatchNorm2d(3))
     weight = torch.randn(5, 3, 4, 4)
     mine = slice(0, 3) if rank == 0 else slice(3, 5)
     part = images[mine].clone().requires_grad_()

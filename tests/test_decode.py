@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from datamodules import decode as decode_file
-from datamodules.decode import BadImage, Form, decode, read, refit
+from datamodules.decode import BadImage, TargetFormat, decode, read, refit
 
-OWN = Form(0, "resize", 3)
-GRAY = Form(0, "resize", 1)
+OWN = TargetFormat(0, "resize", 3)
+GRAY = TargetFormat(0, "resize", 1)
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (12, 20, 3)).astype(np.uint8)
 
@@ -58,7 +58,7 @@ def test_exif_orientation_of_a_jpeg_that_is_also_resized() -> None:
     half[:, :300] = 255  # white on the left; orientation 6 puts the left on top
     exif = Image.Exif()
     exif[0x0112] = 6
-    shown = decode(encoded(Image.fromarray(half), "JPEG", exif=exif), Form(32, "resize", 3))
+    shown = decode(encoded(Image.fromarray(half), "JPEG", exif=exif), TargetFormat(32, "resize", 3))
     assert shown[:14].min() > 240
     assert shown[18:].max() < 15
 
@@ -147,7 +147,7 @@ def cross() -> Image.Image:
 
 def test_aspect_policies() -> None:
     data = encoded(cross())
-    crop, pad, squeezed = (decode(data, Form(30, aspect, 1))[..., 0] for aspect in ("crop", "pad", "resize"))  # type: ignore[arg-type]
+    crop, pad, squeezed = (decode(data, TargetFormat(30, aspect, 1))[..., 0] for aspect in ("crop", "pad", "resize"))  # type: ignore[arg-type]
     assert crop.min() == 255  # just the middle
     assert (pad[:7] == 0).all()  # bars above and below
     assert (pad[23:] == 0).all()
@@ -159,13 +159,13 @@ def test_aspect_policies() -> None:
 @pytest.mark.parametrize("aspect", ["crop", "pad", "resize"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (7, 3)])
 def test_any_size_is_brought_to_the_one_asked_for(aspect: Any, size: tuple[int, int]) -> None:
-    assert decode(encoded(Image.new("RGB", size, "red")), Form(8, aspect, 3)).shape == (8, 8, 3)
+    assert decode(encoded(Image.new("RGB", size, "red")), TargetFormat(8, aspect, 3)).shape == (8, 8, 3)
 
 
 def test_scaled_jpeg_decoding_changes_little() -> None:
     smooth = Image.fromarray(COLOURS).resize((800, 600), Image.Resampling.BICUBIC)
     data = encoded(smooth, "JPEG", quality=95)
-    shown = decode(data, Form(64, "resize", 3)).astype(int)
+    shown = decode(data, TargetFormat(64, "resize", 3)).astype(int)
     whole = np.asarray(Image.open(io.BytesIO(data)).resize((64, 64), Image.Resampling.LANCZOS)).astype(int)
     assert abs(shown - whole).max() <= 4
 
@@ -199,7 +199,7 @@ BAD = {
 def test_bad_images_are_refused_with_a_reason(case: str) -> None:
     data, reason = BAD[case]
     with pytest.raises(BadImage, match=reason) as caught:
-        decode(data, Form(8, "crop", 3))
+        decode(data, TargetFormat(8, "crop", 3))
     assert "\n" not in str(caught.value)
 
 
@@ -222,7 +222,7 @@ def test_whatever_a_damaged_file_makes_pillow_raise_is_a_bad_image() -> None:
     reasons: dict[str, set[str]] = {}
     for kind, data in damaged():
         try:
-            assert decode(data, Form(8, "crop", 3)).shape == (8, 8, 3)
+            assert decode(data, TargetFormat(8, "crop", 3)).shape == (8, 8, 3)
         except BadImage as error:
             reasons.setdefault(kind, set()).add(str(error))
     assert len(reasons) == 9
@@ -252,7 +252,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_stored_pixels_are_left_alone_where_they_fit() -> None:
     assert refit(COLOURS, OWN) is COLOURS
-    assert refit(COLOURS, Form(8, "crop", 3)).shape == (8, 8, 3)
+    assert refit(COLOURS, TargetFormat(8, "crop", 3)).shape == (8, 8, 3)
     assert refit(COLOURS, GRAY).shape == (12, 20, 1)
     gray = COLOURS[..., :1]
     assert np.array_equal(refit(gray, OWN), np.repeat(gray, 3, 2))

@@ -12,20 +12,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from datamodules.augment import augment, draws, own_randomness
+from datamodules.augment import augment, draws, isolated_rng
 from datamodules.config import AUGMENTATIONS
 from datamodules.images import ImageSet, to_float
-from datamodules.split import divide
+from datamodules.split import stratified_group_split
 from experiments.config import ConfigError, compose
-from experiments.results import facts
+from experiments.results import summary_lines
+from victims.batch_stage import BATCH_STAGE, apply_batch_stage, cloud, strong
 from victims.classifier import build_classifier
 from victims.config import RECIPES, VictimConfig
+from victims.dataset_stage import apply_dataset_stage, losses_of, projection, without_lowest_loss
 from victims.defences import DEFENCES, Parameter, defence_fault, example, operations, passes, written
 from victims.denoise import autoencoder
-from victims.lessons import LESSONS, cloud, strong, taught
-from victims.purify import PURIFIERS, Purified, through
+from victims.input_stage import PURIFIERS, Purified, apply_input_stage
 from victims.schedule import make_schedule
-from victims.sift import losses_of, projection, sift, without_lowest_loss
 from victims.train import VAL_FRACTION, predict, train_victim, victim_optimizer
 
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def pictures(channels: int, height: int, width: int, count: int = 6) -> Tensor:
 
 def done(defence: str, images: Tensor) -> Tensor:
     ((name, values),) = operations(defence)
-    return through([lambda batch: PURIFIERS[name](batch, *values)], images)
+    return apply_input_stage([lambda batch: PURIFIERS[name](batch, *values)], images)
 
 
 def blobs(count: int = 45, channels: int = 1, seed: int = 0, size: int = 16) -> ImageSet:
@@ -57,10 +57,10 @@ def blobs(count: int = 45, channels: int = 1, seed: int = 0, size: int = 16) -> 
 
 
 def test_every_name_has_its_code() -> None:
-    staged = {stage: {n for n, d in DEFENCES.items() if d.stage == stage} for stage in ("pixels", "set", "batch")}
-    assert set(PURIFIERS) == staged["pixels"]
-    assert set(LESSONS) == staged["batch"]
-    assert staged["set"] == {"project", "filter", "denoise"}
+    staged = {stage: {n for n, d in DEFENCES.items() if d.stage == stage} for stage in ("input", "dataset", "batch")}
+    assert set(PURIFIERS) == staged["input"]
+    assert set(BATCH_STAGE) == staged["batch"]
+    assert staged["dataset"] == {"project", "filter", "denoise"}
     assert not set(DEFENCES) & {*AUGMENTATIONS, "none"}, "what victim.augment does is not done twice"
 
 
@@ -86,7 +86,7 @@ def test_examples_and_bounds(name: str) -> None:
         ("nothing", "no defence 'nothing'; expected none, or some of gray, blur, "),
         ("", "no defence ''; expected none"),
         ("blur:1+", "no defence ''; expected none"),
-        ("none+blur:1", "none is joined to other defences; leave it out"),
+        ("none+blur:1", "none is combined with other defences; leave it out"),
         ("cutout", "no defence 'cutout': it is an operation of victim.augment"),
         ("jpeg", "'jpeg': jpeg takes quality; write 'jpeg:10'"),
         ("median:3", "'median:3': median takes no parameters; write 'median'"),
@@ -96,7 +96,7 @@ def test_examples_and_bounds(name: str) -> None:
         ),
         ("jpeg:0", "'jpeg:0': expected quality, whole, 1 to 95, found '0'"),
         ("jpeg:ten", "'jpeg:ten': expected quality, whole, 1 to 95, found 'ten'"),
-        ("bits:2.5", "'bits:2.5': expected bits a channel, whole, 1 to 7, found '2.5'"),
+        ("bits:2.5", "'bits:2.5': expected bits per channel, whole, 1 to 7, found '2.5'"),
         ("blur:nan", "'blur:nan': expected standard deviation in pixels, 0.3 to 10, found 'nan'"),
         ("blur:0.1", "'blur:0.1': expected standard deviation in pixels, 0.3 to 10, found '0.1'"),
     ],
@@ -238,14 +238,14 @@ def test_resize_and_sharpen_of_what_is_flat_and_of_edges() -> None:
 # batches
 
 
-def lesson(
+def changed_batch(
     name: str, model: nn.Module, images: Tensor, labels: Tensor, classes: int = 3, key: int = 0
 ) -> tuple[Tensor, Tensor]:
-    return taught(operations(name), model, images, labels, classes, draws(key))
+    return apply_batch_stage(operations(name), model, images, labels, classes, draws(key))
 
 
 def learner(channels: int = 1, size: tuple[int, int] = (16, 16)) -> nn.Module:
-    with own_randomness(0, CPU):
+    with isolated_rng(0, CPU):
         return build_classifier("narrow", 3, channels, size).train()
 
 
@@ -255,28 +255,28 @@ def state(model: nn.Module) -> list[Tensor]:
 
 def test_without_operations_on_batches_nothing_happens() -> None:
     images, labels = torch.rand(4, 1, 8, 8), torch.arange(4) % 3
-    same, targets = lesson("jpeg:10", nn.Identity(), images, labels)
+    same, targets = changed_batch("jpeg:10", nn.Identity(), images, labels)
     assert same is images
     assert targets is labels
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", BATCH_STAGE)
 @pytest.mark.parametrize("shape", [(3, 21, 13), (1, 16, 16)])
 def test_lessons_are_decided_by_the_draws_and_leave_the_model_alone(name: str, shape: tuple[int, int, int]) -> None:
     batch, labels = to_float(pictures(*shape, count=9)), torch.arange(9) % 3
     model, before = learner(shape[0], shape[1:]), batch.clone()
     known, random_state = state(model), torch.random.get_rng_state()
-    images, targets = lesson(example(name), model, batch, labels)
+    images, targets = changed_batch(example(name), model, batch, labels)
     assert images.shape == batch.shape
     assert 0 <= images.min() <= images.max() <= 1
     assert not images.requires_grad
     assert torch.equal(batch, before)
     assert not torch.equal(images, batch)
     assert torch.allclose(targets.sum(1), torch.ones(9))
-    again = lesson(example(name), model, batch, labels)
+    again = changed_batch(example(name), model, batch, labels)
     assert torch.equal(images, again[0])
     assert torch.equal(targets, again[1])
-    assert not torch.equal(images, lesson(example(name), model, batch, labels, key=1)[0])
+    assert not torch.equal(images, changed_batch(example(name), model, batch, labels, key=1)[0])
     assert torch.equal(random_state, torch.random.get_rng_state())
     assert model.training
     assert all(torch.equal(a, b) for a, b in zip(known, state(model), strict=True)), "batch norms saw nothing"
@@ -291,7 +291,7 @@ def test_mixup_mixes_labels_as_it_mixes_images() -> None:
     values = torch.tensor([0.1, 0.4, 0.9])
     shares = set()
     for key in range(5):
-        images, targets = lesson("mixup:1", nn.Identity(), constant(values.tolist()), torch.arange(3), key=key)
+        images, targets = changed_batch("mixup:1", nn.Identity(), constant(values.tolist()), torch.arange(3), key=key)
         assert torch.allclose(images.mean((1, 2, 3)), targets @ values, atol=1e-5)
         assert torch.allclose(targets.diagonal(), targets[0, 0].expand(3))
         shares.add(round(targets[0, 0].item(), 4))
@@ -302,7 +302,7 @@ def test_cutmix_labels_are_the_shares_of_the_areas() -> None:
     values = [0.1, 0.4, 0.9]
     seen = set()
     for key in range(12):
-        images, targets = lesson("cutmix:1", nn.Identity(), constant(values), torch.arange(3), key=key)
+        images, targets = changed_batch("cutmix:1", nn.Identity(), constant(values), torch.arange(3), key=key)
         for number, (image, target) in enumerate(zip(images, targets, strict=True)):
             areas = torch.stack([(image == value).float().mean() for value in torch.tensor(values)])
             assert torch.allclose(areas, target, atol=1e-6)
@@ -315,7 +315,7 @@ def test_cutmix_labels_are_the_shares_of_the_areas() -> None:
 
 
 def test_noise_has_its_deviation() -> None:
-    images, _ = lesson("noise:16", nn.Identity(), torch.full((8, 3, 32, 32), 0.5), torch.arange(8) % 3)
+    images, _ = changed_batch("noise:16", nn.Identity(), torch.full((8, 3, 32, 32), 0.5), torch.arange(8) % 3)
     assert (images - 0.5).std() * 255 == pytest.approx(16, rel=0.03)
     assert (images - 0.5).mean().abs() * 255 < 0.5
 
@@ -323,7 +323,7 @@ def test_noise_has_its_deviation() -> None:
 @pytest.mark.parametrize("name", ["randaugment:2:9", "ueraser:2"])
 def test_each_image_has_its_own_augmentation(name: str) -> None:
     images = to_float(pictures(3, 16, 16, count=1)).expand(12, -1, -1, -1)
-    changed, targets = lesson(name, learner(3), images, torch.zeros(12, dtype=torch.int64))
+    changed, targets = changed_batch(name, learner(3), images, torch.zeros(12, dtype=torch.int64))
     assert len({image.numpy().tobytes() for image in changed}) > 6
     assert torch.equal(targets.argmax(1), torch.zeros(12, dtype=torch.int64))
 
@@ -332,7 +332,7 @@ def test_ueraser_keeps_the_worst_of_its_augmentations() -> None:
     images, labels, model = to_float(pictures(1, 16, 16, count=12)), torch.arange(12) % 3, learner()
     generator = draws(0)
     tried = [strong(images, generator) for _ in range(5)]
-    kept, _ = lesson("ueraser:5", model, images, labels)
+    kept, _ = changed_batch("ueraser:5", model, images, labels)
     model.eval()
     with torch.no_grad():
         losses = torch.stack([F.cross_entropy(model(one), labels, reduction="none") for one in tried])
@@ -358,7 +358,7 @@ def test_adversarial_images_stay_within_the_bound_and_raise_the_loss() -> None:
 
     found = {}
     for name in ("adversarial:4:1", "adversarial:4:10", "adversarial:16:10"):
-        changed, _ = lesson(name, model.train(), images, labels)
+        changed, _ = changed_batch(name, model.train(), images, labels)
         bound = operations(name)[0].values[0] / 255
         assert (changed - images).abs().max() <= bound + 1e-6
         found[name] = loss(changed)
@@ -373,7 +373,7 @@ def test_adversarial_images_stay_within_the_bound_and_raise_the_loss() -> None:
 
 
 def probe(channels: int = 3, size: tuple[int, int] = (17, 19)) -> nn.Module:
-    with own_randomness(3, CPU):
+    with isolated_rng(3, CPU):
         return build_classifier("linear", 4, channels, size)
 
 
@@ -417,16 +417,16 @@ def test_the_set_goes_through_the_operations_in_their_order() -> None:
         return probe(1, (16, 16))
 
     text = "bits:2+project:3+mixup:1+filter:0.5:1+bits:1"
-    found, purifiers = sift(operations(text), images, TINY, brief, 0, CPU)
+    found, purifiers = apply_dataset_stage(operations(text), images, TINY, brief, 0, CPU)
     reduced = done("bits:2", images.images)
     assert torch.equal(seen[0].images, reduced)
     assert torch.equal(seen[1].images, projection(probe(1, (16, 16)))(reduced))
     assert len(found) == 10
     assert set(found.images.unique().tolist()) <= {0, 255}
     assert len(purifiers) == 3
-    whole = through(purifiers, images.images)
+    whole = apply_input_stage(purifiers, images.images)
     assert all(any(torch.equal(a, b) for b in whole) for a in found.images)
-    alone, nothing = sift(operations("mixup:1"), images, TINY, brief, 0, CPU)
+    alone, nothing = apply_dataset_stage(operations("mixup:1"), images, TINY, brief, 0, CPU)
     assert alone is images
     assert nothing == []
 
@@ -452,10 +452,10 @@ def test_the_autoencoder_takes_noise_off_images_it_has_not_seen(shape: tuple[int
 def test_a_victim_without_defence_is_the_plain_loop_bit_by_bit() -> None:
     train, test, recipe, seed = blobs(), blobs(15, seed=1), replace(TINY, clip=1.0, augment="crop+flip"), 4
     report = train_victim(train, test, 3, recipe, seed)
-    _, rows = divide(train.labels, [VAL_FRACTION], seed)
+    _, rows = stratified_group_split(train.labels, [VAL_FRACTION], seed)
     used = train.subset(rows)
     losses = []
-    with own_randomness(seed, CPU):
+    with isolated_rng(seed, CPU):
         model = build_classifier(recipe.arch, 3, 1, (16, 16)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batches = len(used) // recipe.batch_size
         optimizer = victim_optimizer(model, recipe)
@@ -517,9 +517,9 @@ def test_whoever_measures_a_victim_gives_it_images_as_they_are() -> None:
 
 def test_a_summary_says_that_the_victims_had_a_defence() -> None:
     results = json.loads((Path(__file__).parents[1] / "results" / "digits_3seeds_cpu.json").read_text())
-    assert not any("defence" in fact for fact in facts(results))
+    assert not any("defence" in fact for fact in summary_lines(results))
     results["config"]["victim"]["defence"] = "jpeg:10"
-    assert facts(results)[0].startswith("All victims, those of clean images too, with the defence jpeg:10")
+    assert summary_lines(results)[0].startswith("All victims, those of clean images too, with the defence jpeg:10")
 
 
 def test_reports_count_what_was_left_to_train_on() -> None:

@@ -187,7 +187,7 @@ def test_cuts_without_a_further_byte_are_not(remote: Remote, tmp_path: Path) -> 
     remote.cuts = [1000, *[0] * 99]
     message = refused(remote.file(), tmp_path)
     assert "failed 5 times in a row" in message
-    assert "run again to go on from 1,000 bytes" in message
+    assert "run again to resume from 1,000 bytes" in message
     assert len(remote.asked) == 5
     remote.cuts, remote.sent = [], []
     assert fetch(remote.file(), tmp_path).read_bytes() == BODY

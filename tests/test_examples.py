@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from datamodules.images import ImageSet
-from datamodules.protected import About, write_protected
+from datamodules.protected import ManifestHeader, write_protected
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -51,8 +51,8 @@ def test_a_plain_training_loop_learns_from_a_protected_set(tmp_path: Path) -> No
 
 def test_the_same_loop_takes_a_set_that_is_there(tmp_path: Path) -> None:
     images = torch.randint(256, (30, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    about = About("none", "", None, 0, "noise", ["a", "b", "c"], 30, None)
-    write_protected(tmp_path / "set", ImageSet(images, torch.arange(30) % 3), lambda part: part.images, about)
+    header = ManifestHeader("none", "", None, 0, "noise", ["a", "b", "c"], 30, None)
+    write_protected(tmp_path / "set", ImageSet(images, torch.arange(30) % 3), lambda part: part.images, header)
     head, *epochs = shown("train_on_protected.py", tmp_path, str(tmp_path / "set")).splitlines()
     assert head == "30 pictures of 3 classes: a, b, c"
     assert [line.split(":")[0] for line in epochs] == ["epoch 1", "epoch 2", "epoch 3"]

@@ -216,9 +216,9 @@ def test_patients_of_a_table_are_never_divided_and_splits_are_honoured(tmp_path:
     module = opened(tmp_path / "flat", labels=str(table(tmp_path, "file,label,patient", lines)))
     owners: dict[str, set[str]] = {}
     names = {(tmp_path / "flat" / line.split(",")[0]): line.split(",")[2] for line in lines}
-    from datamodules.decode import Form, read
+    from datamodules.decode import TargetFormat, read
 
-    pixels = {read(path, Form(16, "crop", 3)).tobytes(): patient for path, patient in names.items()}
+    pixels = {read(path, TargetFormat(16, "crop", 3)).tobytes(): patient for path, patient in names.items()}
     for name, part in module.parts.items():
         for image in part.images:
             owners.setdefault(pixels[image.permute(1, 2, 0).contiguous().numpy().tobytes()], set()).add(name)

@@ -52,7 +52,7 @@ from gan.field import reduced
 from gan.module import ConfounderGAN
 from gan.networks import Discriminator
 from gan.noise import luma
-from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, psnr, read_right
+from gan.objectives import apply_noise, correctly_read, discriminator_loss, generator_gan_loss, psnr
 from gan.optim import make_optimizer
 from gan.protection import TrainedGenerator
 from gan.surrogates import AVERAGE, Curriculum, Surrogate, SurrogatePool
@@ -357,7 +357,9 @@ def bright(count: int, seed: int, channels: int = 1) -> ImageSet:
     return ImageSet((noise + 60 * labels[:, None, None, None]).to(torch.uint8), labels)
 
 
-def taught(options: ClassifierConfig, channels: int = 1, seed: int = 0, shares: list[float] | None = None) -> Any:
+def apply_batch_stage(
+    options: ClassifierConfig, channels: int = 1, seed: int = 0, shares: list[float] | None = None
+) -> Any:
     torch.manual_seed(3)
     classifier = AuxiliaryClassifier(options, 3, channels, (16, 16))
     train, val = bright(90, 0, channels), bright(30, 1, channels)
@@ -378,12 +380,12 @@ def test_a_classifier_from_scratch_reads_classes_and_leaves_randomness_alone() -
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert len(shares) >= 10
-    again = taught(options)
+    again = apply_batch_stage(options)
     assert torch.equal(again(to_float(unseen.images)), logits), "decided by the seed, whatever it started from"
-    assert not torch.equal(taught(options, seed=1)(to_float(unseen.images)), logits)
+    assert not torch.equal(apply_batch_stage(options, seed=1)(to_float(unseen.images)), logits)
     images = to_float(unseen.images)
     assert torch.allclose(logits, classifier(images.flip(3)), atol=1e-5), "a mirror image's class is the same"
-    assert classifier(images[:, :, :8]).shape == (60, 3), "of any size: shown the size it was taught at"
+    assert classifier(images[:, :, :8]).shape == (60, 3), "of any size: shown the size it was trained at"
     assert not any(p.requires_grad for p in classifier.parameters())
     classifier.train()
     assert not any(module.training for module in classifier.modules())
@@ -392,16 +394,16 @@ def test_a_classifier_from_scratch_reads_classes_and_leaves_randomness_alone() -
 def test_a_head_reads_what_a_frozen_network_sees_and_both_have_half_the_say() -> None:
     options = ClassifierConfig(arch="narrow", epochs=2, head_epochs=20, hidden=16, temperature=2.5)
     before = PretrainedEncoder().state_dict()
-    classifier = taught(options, 3)
+    classifier = apply_batch_stage(options, 3)
     assert all(torch.equal(value, before[name]) for name, value in classifier.encoder.state_dict().items())
     images = bright(90, 0, 3)
     features = classifier.encoder(to_float(images.images))
     assert torch.allclose(classifier.centre, features.mean(0), atol=1e-4)
     own = classifier.head((features - classifier.centre) / classifier.spread).log_softmax(1)
     assert (own.argmax(1) == images.labels).float().mean() > 0.8
-    opinion = classifier.scratch(to_float(images.images))
+    log_probabilities = classifier.scratch(to_float(images.images))
     logits = classifier(to_float(images.images))
-    assert torch.allclose(logits, (own + opinion) / 2, atol=1e-4)
+    assert torch.allclose(logits, (own + log_probabilities) / 2, atol=1e-4)
     one_by_one = torch.cat([classifier(image[None]) for image in to_float(images.images[:4])])
     assert torch.allclose(one_by_one, logits[:4], atol=1e-4), "no image's class depends on another"
     assert classifier.temperature == 2.5, "as the options say"
@@ -437,7 +439,7 @@ def test_classes_weigh_by_their_probability_or_its_root() -> None:
 def test_classifiers_that_cannot_be_built() -> None:
     with pytest.raises(ValueError, match="did you mean 'resnet18'"):
         AuxiliaryClassifier(replace(TINY, arch="resnet_18"), 3, 1, (16, 16))
-    with pytest.raises(ValueError, match="at least 16 pixels a side"):
+    with pytest.raises(ValueError, match="at least 16 pixels per side"):
         AuxiliaryClassifier(replace(TINY, arch="narrow_vgg"), 3, 1, (8, 8))
     assert "something must read the class" in GanConfig(classifier=replace(TINY, arch="none")).faults()[0]
 
@@ -529,7 +531,7 @@ def test_discriminator_losses_by_hand() -> None:
 def test_psnr_clipping_and_reading_by_hand() -> None:
     assert psnr(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.1)).item() == pytest.approx(20, abs=1e-4)
     assert apply_noise(torch.tensor([0.0, 1.0]), torch.tensor([-0.1, 0.1])).tolist() == [0, 1]
-    assert read_right(torch.tensor([[1.0, 2], [3, 0], [0, 1]]), torch.tensor([1, 1, 1])).tolist() == [1, 0, 1]
+    assert correctly_read(torch.tensor([[1.0, 2], [3, 0], [0, 1]]), torch.tensor([1, 1, 1])).tolist() == [1, 0, 1]
 
 
 def test_optimizers_and_schedules() -> None:
@@ -595,7 +597,7 @@ class Recorder(pl.Callback):
 def test_the_networks_take_turns_each_changing_alone() -> None:
     recorder = Recorder()
     fit(small(surrogates=SurrogatesConfig(kinds="linear@8+narrow@8", life=0)), callbacks=[recorder])
-    # three batches; the discriminator waits until pictures are as they are, in the mean over the surrogates
+    # three batches; the discriminator waits until pictures are as they are, on average over the surrogates
     assert recorder.changed == [{"g"}, {"s0"}, {"g"}, {"s1"}, {"d"}, {"g"}, {"s0"}]
 
 
@@ -660,7 +662,7 @@ def test_a_surrogates_new_life_forgets_what_its_optimizer_knew() -> None:
     ages = Ages()
     data = blobs(config)
     start = ConfounderGAN(config.gan, 3, 1, data.size, 10, 0).surrogates.nets[0].state_dict()
-    gan = fit(config, 2, callbacks=[ages])  # three batches an epoch
+    gan = fit(config, 2, callbacks=[ages])  # three batches per epoch
     assert [count == 0 for count in ages.seen] == [True, False, False, True, False, False]
     assert gan.surrogates.lives.tolist() == [1]
     now = gan.surrogates.nets[0].state_dict()
@@ -944,7 +946,7 @@ def probed(gan: ConfounderGAN, pictures: Tensor, kind: str, contrast: float, ste
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        return read_right(probe.eval()(seen[half:]), codes[half:]).mean().item()
+        return correctly_read(probe.eval()(seen[half:]), codes[half:]).mean().item()
 
 
 def test_fresh_networks_read_noise_that_was_learned_on_other_pictures() -> None:

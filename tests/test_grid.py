@@ -49,7 +49,7 @@ SPEC: dict[str, Any] = {
     },
     "variants": {"ours": {}, "class noise": {"method": "random", "baselines.random.kind": "class"}},
     "victims": {"narrow": {}},
-    "settings": ["clean", "standard", "clean_fast", "fast", "misnamed"],
+    "settings": ["clean", "standard", "clean_fast", "fast", "misclassified"],
     "seeds": [0],
     "measured_on": "rest",
 }
@@ -77,13 +77,13 @@ def test_a_grid_is_computed_once_and_reported(tmp_path: Path, capfd: pytest.Capt
     assert len(rows) == 8
     settings = {(r["place"].get("variant"), r["place"].get("setting")) for r in rows}
     assert ("class noise", "fast") not in settings, "noise that needs labels has no fast setting"
-    assert {("ours", "fast"), ("ours", "misnamed"), (None, "clean"), ("class noise", None)} <= settings
+    assert {("ours", "fast"), ("ours", "misclassified"), (None, "clean"), ("class noise", None)} <= settings
     ours = next(r for r in rows if r["place"] == {"data": "digits", "variant": "ours", "seed": 0})
     assert 0 <= ours["named"]["balanced_accuracy"] <= 1
     assert ours["imperceptibility"]["standard"]["linf"] <= 8 / 255 + 1e-6
     assert set(ours["cost_to_make"]) == {"fit_seconds", "images", "forward", "backward", "images_per_second"}
     assert ours["cost_to_make"]["forward"] > ours["cost_to_make"]["backward"] > 2.5  # classifier; surrogate; noise
-    victim = next(r for r in rows if r["place"].get("setting") == "misnamed")
+    victim = next(r for r in rows if r["place"].get("setting") == "misclassified")
     named = json.loads((tmp_path / "store" / ours["key"] / "named.json").read_text())
     assert victim["images"] == round(len(named) * (1 - ours["named"]["accuracy"]))
     text = (tmp_path / "out" / "report.md").read_text()
@@ -124,16 +124,16 @@ def test_a_generator_protects_data_that_it_was_not_trained_on(
         tmp_path,
         data=SPEC["data"] | {"larger": larger},
         variants={"own": {}, "of digits": {"trained_on": "digits"}},
-        settings=["clean", "standard", "fast", "misnamed"],
+        settings=["clean", "standard", "fast", "misclassified"],
     )
     assert main(arguments(tmp_path, path)) == 0
     rows = [json.loads(line) for line in (tmp_path / "out" / CELLS).read_text().splitlines()]
     made = {(r["place"]["data"], r["place"]["variant"]): r for r in rows if "victim" not in r["place"]}
     assert made["digits", "own"]["key"] == made["digits", "of digits"]["key"], "its own data: nothing new"
-    lent = made["larger", "of digits"]
-    assert lent["key"] != made["larger", "own"]["key"]
-    assert lent["named"] is None, "what it reads are another set's classes"
-    assert lent["imperceptibility"]["standard"]["linf"] <= 8 / 255 + 1e-6
+    transferred = made["larger", "of digits"]
+    assert transferred["key"] != made["larger", "own"]["key"]
+    assert transferred["named"] is None, "what it reads are another set's classes"
+    assert transferred["imperceptibility"]["standard"]["linf"] <= 8 / 255 + 1e-6
     folders = {name: tmp_path / "store" / made[name]["key"] for name in made}
     manifests = [
         json.loads((folders[name] / "protected" / "standard" / MANIFEST).read_text().splitlines()[0])
@@ -141,8 +141,8 @@ def test_a_generator_protects_data_that_it_was_not_trained_on(
     ]
     assert manifests[2]["checkpoint"] == manifests[0]["checkpoint"] != manifests[1]["checkpoint"]
     settings = {r["place"]["setting"] for r in rows if r["place"].get("variant") == "of digits" and "scores" in r}
-    assert settings == {"standard", "fast", "misnamed"}  # misnamed of the digits themselves
-    assert not [r for r in rows if r["place"].get("setting") == "misnamed" and r["needs"] == lent["key"]]
+    assert settings == {"standard", "fast", "misclassified"}  # misclassified of the digits themselves
+    assert not [r for r in rows if r["place"].get("setting") == "misclassified" and r["needs"] == transferred["key"]]
     assert "of digits" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -154,12 +154,12 @@ def test_a_generator_protects_data_that_it_was_not_trained_on(
         ({"trained_on": "colour", "method": "random"}, "trained_on is for method=confoundergan"),
     ],
 )
-def test_generators_that_cannot_be_lent(
+def test_generators_that_cannot_be_transferred(
     options: dict[str, str], message: str, tmp_path: Path, tiny: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     colour = {"data": "npz", "data.path": str(tiny(channels=3)), "data.batch_size": 9}
     sets = SPEC["data"] | ({"colour": colour} if options["trained_on"] == "colour" else {})
-    path = written(tmp_path, data=sets, variants={"lent": options})
+    path = written(tmp_path, data=sets, variants={"transfer": options})
     assert main(arguments(tmp_path, path)) == 2
     assert message in capsys.readouterr().err
 
@@ -208,7 +208,7 @@ def test_a_stopped_grid_does_not_wait_for_its_cells(tmp_path: Path) -> None:
     running.send_signal(signal.SIGTERM)
     shown, _ = running.communicate(timeout=60)
     assert running.returncode == 143
-    assert "go on with: the same command" in shown
+    assert "resume with: the same command" in shown
 
 
 def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def kinds() -> list[Kind]:
         Kind("AVIF", "a.avif", encoded("AVIF", colours, exif=exif(), icc_profile=profile())),
         Kind("animated AVIF", "moving.avif", encoded("AVIF", FRAMES[0], save_all=True, append_images=FRAMES[1:], duration=100)),
         Kind("HEIC, under the name of a JPEG", "phone.jpg", heic()),
-        Kind("HEIC of 10 bits", "deep.heic", heic(10), "", refused="10 bits a channel"),
+        Kind("HEIC of 10 bits", "deep.heic", heic(10), "", refused="10 bits per channel"),
         Kind("CT slice, 16 bits with a window", "IM000001", dicom(ct(64), 16, **window), "DICOM"),
         Kind("X-ray, 12 bits without a window", "scan.IMA", dicom(xray(64), 12), "DICOM"),
         Kind("the same, `strip=gps` or `all`", "scan.dcm", dicom(xray(64), 12), "", "gps", "take names out with a tool"),

@@ -16,13 +16,13 @@ import torch.distributed as dist
 from conftest import SMALL
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from callbacks.retraining import SharedJobs, share_out
+from callbacks.retraining import SharedJobs, assign_jobs
 from callbacks.stopping import WholeCheckpoints
 from datamodules.batches import EpochBatches
 from experiments.cli import main
 from experiments.config import ConfigError, compose
-from experiments.folder import RunError, check_code, choose, code, environment, is_main
-from experiments.launch import company, join, meet, started_by
+from experiments.folder import RunError, check_code, code, create_run_dir, environment, is_main
+from experiments.launch import explain_lost_processes, join, meet, started_by
 
 SCRIPT = Path(__file__).parents[1] / "experiments" / "slurm" / "train.sbatch"
 JOB = {
@@ -141,9 +141,9 @@ def test_a_port_in_use_and_a_process_that_never_comes() -> None:
 def test_the_main_process_names_the_folder_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     store, config = dist.HashStore(), compose([])[0]
-    made = choose(config, store)
+    made = create_run_dir(config, store)
     set_all(monkeypatch, TORCHRUN)
-    assert choose(config, store) == made
+    assert create_run_dir(config, store) == made
 
 
 def test_what_a_killed_start_leaves_is_no_run(tmp_path: Path) -> None:
@@ -151,19 +151,19 @@ def test_what_a_killed_start_leaves_is_no_run(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / ".config.yaml.123.tmp").write_text("data: [")
     config = compose([f"run_dir={folder}"])[0]
-    assert choose(config) == folder
+    assert create_run_dir(config) == folder
     (folder / "config.yaml").write_text("")
     with pytest.raises(RunError, match="is not empty"):
-        choose(config)
+        create_run_dir(config)
 
 
 def test_a_lost_process_is_one_line_and_a_defect_is_not() -> None:
     with (
         pytest.raises(RunError, match="another process of this run has ended .*store is gone.*; again"),
-        company("again"),
+        explain_lost_processes("again"),
     ):
         raise dist.DistNetworkError("the store is gone\nand a trace")
-    with pytest.raises(RuntimeError, match="mat1 and mat2"), company("again"):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), explain_lost_processes("again"):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
 
 
@@ -178,24 +178,26 @@ def test_changed_code_or_libraries_are_no_resume(tmp_path: Path) -> None:
     ):
         check_code(tmp_path)
     path.write_text(json.dumps(now | {"versions": now["versions"] | {"torch": "1.0"}}))
-    with pytest.raises(RunError, match="resume: torch 1.0 → .* or go on all the same with any_code=true"):
+    with pytest.raises(RunError, match="resume: torch 1.0 → .* or resume all the same with any_code=true"):
         check_code(tmp_path)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 8])
 def test_every_image_comes_once_an_epoch_whatever_the_number_of_processes(world: int) -> None:
-    seen, joined = [], []
+    seen, seen_together = [], []
     for rank in range(world):
         batches = EpochBatches(100, 16, 5, rank, world)
         batches.set_epoch(3)
         own = list(batches)
         assert len(own) == len(batches) == 7
         seen += [row for rows, _, _ in own for row in rows.tolist()]
-        joined.append([set(rows.tolist()) for rows, _, _ in own])
+        seen_together.append([set(rows.tolist()) for rows, _, _ in own])
     assert sorted(seen) == list(range(100))
     alone = EpochBatches(100, 16, 5)
     alone.set_epoch(3)
-    assert [set(rows.tolist()) for rows, _, _ in alone] == [set.union(*parts) for parts in zip(*joined, strict=True)]
+    assert [set(rows.tolist()) for rows, _, _ in alone] == [
+        set.union(*parts) for parts in zip(*seen_together, strict=True)
+    ]
 
 
 def test_an_interrupted_epoch_goes_on_at_its_next_batch_and_the_one_after_is_whole() -> None:
@@ -208,9 +210,9 @@ def test_an_interrupted_epoch_goes_on_at_its_next_batch_and_the_one_after_is_who
 
 def test_jobs_are_shared_by_cost() -> None:
     costs = {"small": 1.0, "large": 3.0, "middle": 2.0, "other": 2.0}
-    assert share_out(costs, 2) == [["large", "small"], ["middle", "other"]]
-    assert share_out(costs, 6)[4:] == [[], []]
-    assert sorted(name for share in share_out(costs, 3) for name in share) == sorted(costs)
+    assert assign_jobs(costs, 2) == [["large", "small"], ["middle", "other"]]
+    assert assign_jobs(costs, 6)[4:] == [[], []]
+    assert sorted(name for share in assign_jobs(costs, 3) for name in share) == sorted(costs)
 
 
 class Threads:
@@ -250,7 +252,7 @@ def test_what_is_missing_after_a_kill_is_shared_out_anew(tmp_path: Path, monkeyp
         (tmp_path / f"{name}.json").write_text('{"by": "before"}')
     threads = Threads()
     monkeypatch.setattr("callbacks.retraining.dist", threads)
-    monkeypatch.setattr("callbacks.retraining.patient", lambda: None)
+    monkeypatch.setattr("callbacks.retraining.long_timeout_group", lambda: None)
 
     def work(rank: int) -> dict[str, Any]:
         threads.own.rank = rank

@@ -23,11 +23,11 @@ from datamodules.batches import Batch, Labelled, as_batch, gathered, to_pixels
 from datamodules.config import DataConfig, DataError
 from datamodules.download import RemoteFile
 from datamodules.images import ImageSet, to_float
-from datamodules.protected import About, ProtectedDataset, write_protected
-from datamodules.source import Facts
+from datamodules.protected import ManifestHeader, ProtectedDataset, write_protected
+from datamodules.source import DatasetInfo
 from experiments.cli import main
 from experiments.config import ConfigError, TrainerConfig, compose
-from experiments.methods import make_trainer, own_callbacks
+from experiments.methods import make_trainer, user_callbacks
 from gan import encoder
 from gan.config import ClassifierConfig, CurriculumConfig, GanConfig, SurrogatesConfig, config_of
 from gan.module import ConfounderGAN
@@ -451,13 +451,13 @@ def test_somebody_elses_module_takes_our_data() -> None:
 
 def test_files_are_fetched_before_setup_and_by_setup_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fetched: list[str] = []
-    facts = Facts("t", "natural", "120", 3, "16×16", "none", "nobody", "page", "nothing")
+    info = DatasetInfo("t", "natural", "120", 3, "16×16", "none", "nobody", "page", "nothing")
 
     class Fetched(Blobs):
         def files(self) -> list[RemoteFile]:
             return [RemoteFile("a.zip", "http://localhost/a.zip", "")]
 
-    Fetched.facts = facts
+    Fetched.info = info
     monkeypatch.setattr(base_file, "ensure", lambda files, root, *rest: fetched.append(files[0].name))
     config = DataConfig(batch_size=16, cache=str(CACHE), root=str(tmp_path))
     data = Fetched(config)
@@ -504,9 +504,9 @@ def stored(tmp_path: Path) -> Callable[..., tuple[Path, ImageSet]]:
         images = torch.randint(
             256, (6, channels, 10, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
         )
-        about = About("none", "", None, 0, "noise", ["z", "a/b", "c"], 6, None)
+        header = ManifestHeader("none", "", None, 0, "noise", ["z", "a/b", "c"], 6, None)
         found = ImageSet(images, torch.arange(6) % 3)
-        write_protected(tmp_path / "set", found, lambda part: part.images, about)
+        write_protected(tmp_path / "set", found, lambda part: part.images, header)
         return tmp_path / "set", found
 
     return write
@@ -594,9 +594,9 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_callbacks_of_ones_own_are_called(own: Path, tiny: Callable[..., Path]) -> None:
     names = "own_callbacks_here.Note+own_callbacks_here.Other"
-    made = own_callbacks(TrainerConfig(callbacks=names))
+    made = user_callbacks(TrainerConfig(callbacks=names))
     assert [type(callback).__name__ for callback in made] == ["Note", "Other"]
-    assert own_callbacks(TrainerConfig()) == []
+    assert user_callbacks(TrainerConfig()) == []
     options = ["data=npz", f"data.path={tiny()}", f"run_dir={own / 'run'}", *SMALL, f"trainer.callbacks={names}"]
     assert main(["train", *options]) == 0
     assert (own / "noted.txt").read_text().splitlines() == ["0 0", "0 1", "1 0", "1 1"]

@@ -196,10 +196,10 @@ def test_the_bound_holds_under_bf16() -> None:
     assert EPSILON / 2 < noise.abs().max() <= EPSILON + ROUNDING
 
 
-@pytest.mark.parametrize("reader", [{"arch": "narrow"}, {"pretrained": "efficientnet_lite0", "arch": "none"}])
+@pytest.mark.parametrize("classifier", [{"arch": "narrow"}, {"pretrained": "efficientnet_lite0", "arch": "none"}])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_images_noise_does_not_depend_on_its_batch(reader: dict[str, str], channels: int) -> None:
-    generator = make(channels, **reader).train()  # no statistics of the batch in training mode either
+def test_an_images_noise_does_not_depend_on_its_batch(classifier: dict[str, str], channels: int) -> None:
+    generator = make(channels, **classifier).train()  # no statistics of the batch in training mode either
     images = pictures(4, channels)
     together, alone = generator(images), torch.cat([generator(image[None]) for image in images])
     assert torch.allclose(together, alone, atol=1e-5 * EPSILON + 1e-6)

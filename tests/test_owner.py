@@ -83,7 +83,7 @@ def test_machines_that_do_not_read_independently_are_found_out(generator: Path, 
 
 @pytest.mark.parametrize("first_build", [False, True])
 def test_folding_changes_codes_by_rounding_alone(first_build: bool) -> None:
-    net = patterns_network(second_reader="narrow") if first_build else network(arch="narrow")
+    net = patterns_network(auxiliary_classifier="narrow") if first_build else network(arch="narrow")
 
     def norms(one: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
         return [module for module in one.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -298,7 +298,7 @@ def test_fit_trains_on_the_photos_then_protects_them(
     assert content(tmp_path / "out") == before
     (tmp_path / "runs" / "fit-out" / "results.json").unlink()  # as if it had been stopped
     assert main(places) == 0
-    assert "goes on with" in capsys.readouterr().out
+    assert "fit: resumes " in capsys.readouterr().out
     assert content(tmp_path / "out") == before
     likes(tmp_path / "other", 40, (10, 120))
     assert main(["protect", "other", "else", "fit=true", "run=runs/fit-out"]) == 2

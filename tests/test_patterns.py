@@ -11,24 +11,31 @@ import torch
 from safetensors.torch import save
 
 from baselines.config import BaselinesConfig, PatternsConfig
+from baselines.passes import PassCounter
 from baselines.patterns.files import load_patterns
 from baselines.patterns.network import PatternGenerator, TileField, build_pattern_generator
 from baselines.patterns.protection import Patterns, calibrate, learn_head, read
-from baselines.patterns.textures import fine, textures, thirds, tints, zone_means, zones
-from baselines.tally import Tally
-from datamodules.augment import own_randomness
+from baselines.patterns.textures import (
+    colour_patterns,
+    period_2_patterns,
+    period_3_patterns,
+    textures,
+    zone_means,
+    zones,
+)
+from datamodules.augment import isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
 from gan.protection import GeneratorFileError, quantise
 
 CPU = torch.device("cpu")
 EPSILON = 8 / 255
-QUICK = PatternsConfig(second_reader="narrow", second_epochs=2, head_epochs=6, hidden=16)
+QUICK = PatternsConfig(auxiliary_classifier="narrow", auxiliary_epochs=2, head_epochs=6, hidden=16)
 
 
 def make(channels: int = 3, classes: int = 3, **options: Any) -> PatternGenerator:
     torch.manual_seed(0)
-    chosen = {"encoder": "conv", "second_reader": "none", "width": 8, "hidden": 16} | options
+    chosen = {"encoder": "conv", "auxiliary_classifier": "none", "width": 8, "hidden": 16} | options
     return build_pattern_generator(PatternsConfig(**chosen), channels, classes, EPSILON, (16, 16))
 
 
@@ -45,10 +52,10 @@ def fitted(options: PatternsConfig = QUICK, train: ImageSet | None = None, seed:
     return patterns
 
 
-def tinted(channels: int = 3) -> PatternGenerator:
+def coloured(channels: int = 3) -> PatternGenerator:
     random = torch.Generator().manual_seed(0)
     generator = make(channels, pattern="tints", amplitude=0.5)
-    generator.choose_tints(120 + 9 * torch.randn(90, 2 * channels, generator=random), torch.arange(90) % 3)
+    generator.choose_colour_patterns(120 + 9 * torch.randn(90, 2 * channels, generator=random), torch.arange(90) % 3)
     return generator
 
 
@@ -77,7 +84,7 @@ def test_bound_holds_under_bf16() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_images_noise_does_not_depend_on_its_batch(encoder: str, channels: int) -> None:
     # in training mode: no statistics of the batch there either
-    generator = make(channels, encoder=encoder, second_reader="narrow", dropout=0.0).train()
+    generator = make(channels, encoder=encoder, auxiliary_classifier="narrow", dropout=0.0).train()
     images = torch.rand(5, channels, 16, 16)
     with torch.no_grad():
         together, alone = generator(images), torch.cat([generator(image[None]) for image in images])
@@ -125,12 +132,12 @@ def test_strides_of_powers_of_two_meet_every_phase_of_thirds(stride: int, channe
         return tiles.repeat(1, 1, stride, stride)[..., ::stride, ::stride].flatten(2).sort(2)[0]
 
     assert torch.equal(strided("thirds"), textures(classes, channels, "thirds").flatten(2).sort(2)[0])
-    assert (strided("waves").std(2) == 0).all(), "waves of two pixels are flat behind it"
+    assert (strided("waves").std(2) == 0).all(), "patterns of period 2 are flat behind it"
 
 
 def test_more_classes_than_textures() -> None:
-    assert [len(fine(side)) for side in (2, 4, 8, 16, 32)] == [3, 5, 16, 45, 145]
-    assert [len(thirds(side)) for side in (3, 9, 15, 21, 63)] == [3, 15, 24, 35, 288]
+    assert [len(period_2_patterns(side)) for side in (2, 4, 8, 16, 32)] == [3, 5, 16, 45, 145]
+    assert [len(period_3_patterns(side)) for side in (3, 9, 15, 21, 63)] == [3, 15, 24, 35, 288]
     for family in ("waves", "thirds"):
         with pytest.raises(ValueError, match="5000 classes are more than there are textures"):
             textures(5000, 1, family)
@@ -166,7 +173,7 @@ def test_tints_differ_and_speak_against_their_class(channels: int, classes: int)
     labels = torch.arange(40 * classes) % classes
     centres = 40 * torch.rand(classes, 2 * channels, generator=random)
     means = 100 + centres[labels] + 5 * torch.randn(len(labels), 2 * channels, generator=random)
-    found = tints(means, labels, classes)
+    found = colour_patterns(means, labels, classes)
     assert found.shape == (classes, 2, channels)
     assert found.abs().max() == 1
     assert len(found.flatten(1).unique(dim=0)) == classes
@@ -181,7 +188,7 @@ def test_tints_take_the_place_of_waves_and_level_quiet_colours() -> None:
     labels = torch.arange(90) % 3
     means = 120 + torch.randn(90, 6, generator=random) * torch.tensor([40.0, 40, 40, 2, 2, 2])
     generator = make(3, pattern="tints", amplitude=0.5)
-    generator.choose_tints(means, labels)
+    generator.choose_colour_patterns(means, labels)
     assert (generator.tiles.flatten(1).abs().amax(1) > 0).sum() == 1
     sure, usual = 100 * torch.eye(3), means.mean(0)[:, None, None] / 255
     masks = zones((16, 16))
@@ -203,7 +210,7 @@ def test_tints_take_the_place_of_waves_and_level_quiet_colours() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("pattern", ["waves", "thirds", "tints"])
 def test_a_pictures_field_is_its_noise_however_rows_are_cut(pattern: str, channels: int) -> None:
-    generator = tinted(channels) if pattern == "tints" else make(channels, pattern=pattern)
+    generator = coloured(channels) if pattern == "tints" else make(channels, pattern=pattern)
     generator.eval().requires_grad_(False)
     image = torch.rand(1, channels, 37, 22)
     code = generator.code(image)
@@ -252,7 +259,7 @@ def test_the_temperature_is_the_likeliest() -> None:
 
 
 def test_the_auxiliary_classifier_is_taught_and_has_half_the_say() -> None:
-    options = replace(QUICK, second_reader="narrow_vgg", second_epochs=8)
+    options = replace(QUICK, auxiliary_classifier="narrow_vgg", auxiliary_epochs=8)
     generator = fitted(options, blobs(120, width=16)).generator
     assert generator is not None
     second = generator.second
@@ -264,7 +271,7 @@ def test_the_auxiliary_classifier_is_taught_and_has_half_the_say() -> None:
     assert torch.allclose(read_by_it, second(images.flip(3)), atol=1e-5)
     own = generator.head(generator.scaled(generator.encoder(images))).log_softmax(1)
     assert torch.allclose(generator.code(images), (own + read_by_it) / 2, atol=1e-5)
-    assert second(images[:, :, :8]).shape == read_by_it.shape  # of any size: it is shown the size it was taught at
+    assert second(images[:, :, :8]).shape == read_by_it.shape  # of any size: it is shown the size it was trained at
     generator.train()
     assert not second.net.training
     assert not any(p.requires_grad for p in second.parameters())
@@ -279,24 +286,24 @@ def test_the_head_learns_from_features_that_are_read_once_and_in_their_places() 
     generator.standardise(features)
     assert torch.allclose(generator.scaled(features).mean(0), torch.zeros(features.shape[1]), atol=1e-3)
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    tally = Tally()
+    counter = PassCounter()
     options = replace(QUICK, head_epochs=8)
-    with own_randomness(0, CPU):
-        learn_head(generator, features, train.labels, options, tally, lambda _: None)
+    with isolated_rng(0, CPU):
+        learn_head(generator, features, train.labels, options, counter, lambda _: None)
     changed = {name for name, value in generator.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"head.1.weight", "head.1.bias", "head.4.weight", "head.4.bias"}
-    assert (tally.forward, tally.backward) == (800, 800)
+    assert (counter.forward, counter.backward) == (800, 800)
     with torch.no_grad():
         assert (generator.code(to_float(train.images)).argmax(1) == train.labels).float().mean() > 0.9
-    assert tally.forward == 800  # nothing goes on counting
+    assert counter.forward == 800  # nothing is counted any longer
 
 
 @pytest.mark.parametrize(
     "options",
     [
         QUICK,
-        replace(QUICK, second_reader="none", pattern="waves", temperature=0),
-        replace(QUICK, second_reader="linear", pattern="tints"),
+        replace(QUICK, auxiliary_classifier="none", pattern="waves", temperature=0),
+        replace(QUICK, auxiliary_classifier="linear", pattern="tints"),
     ],
 )
 def test_a_fit_keeps_the_bound_repeats_itself_and_needs_no_label_to_protect(options: PatternsConfig) -> None:
@@ -327,7 +334,7 @@ def test_a_fit_keeps_the_bound_repeats_itself_and_needs_no_label_to_protect(opti
 
 
 def test_noise_is_the_pattern_of_the_class_that_is_read() -> None:
-    patterns = fitted(replace(QUICK, second_reader="none", head_epochs=20, temperature=0.1), blobs(90))
+    patterns = fitted(replace(QUICK, auxiliary_classifier="none", head_epochs=20, temperature=0.1), blobs(90))
     assert patterns.generator is not None
     unseen = blobs(30, seed=1)
     change = patterns.protect(unseen).int() - unseen.images.int()
@@ -337,7 +344,7 @@ def test_noise_is_the_pattern_of_the_class_that_is_read() -> None:
 
 
 def test_progress_never_falls_and_passes_are_counted_as_they_happen() -> None:
-    for options in (QUICK, replace(QUICK, second_reader="none"), replace(QUICK, head_epochs=0, temperature=0)):
+    for options in (QUICK, replace(QUICK, auxiliary_classifier="none"), replace(QUICK, head_epochs=0, temperature=0)):
         shares: list[float] = []
         patterns = Patterns(options, 8.0)
         patterns.fit(blobs(), 3, 0, CPU, shares.append)
@@ -345,21 +352,21 @@ def test_progress_never_falls_and_passes_are_counted_as_they_happen() -> None:
         assert shares[0] > 0
         assert shares[-1] == 1
         assert shares.count(1) == 1
-        # of 60 images 6 are kept; of the other 54 (18 a class) the auxiliary classifier keeps 2 a class
-        taught = 48 * options.second_epochs if options.second_reader != "none" else 0
-        assert patterns.passes.backward == (taught + 54 * options.head_epochs) / 60
+        # of 60 images 6 are kept; of the other 54 (18 per class) the auxiliary classifier keeps 2 per class
+        auxiliary_passes = 48 * options.auxiliary_epochs if options.auxiliary_classifier != "none" else 0
+        assert patterns.passes.backward == (auxiliary_passes + 54 * options.head_epochs) / 60
         # beside these: features; after each epoch a look at 6 images by both; where calibrated, the code of the kept
         # ones: by the encoder, and of them and their mirror images by the classifier
-        looks = 12 * options.second_epochs if taught else 0
+        looks = 12 * options.auxiliary_epochs if auxiliary_passes else 0
         calibrated = 0 if options.temperature else 6 + 2 * 6
-        assert patterns.passes.forward == (taught + 54 * options.head_epochs + 54 + looks + calibrated) / 60
+        assert patterns.passes.forward == (auxiliary_passes + 54 * options.head_epochs + 54 + looks + calibrated) / 60
 
 
 def test_what_cannot_be_fitted_or_protected_is_named() -> None:
     with pytest.raises(RuntimeError, match="patterns: protect was called before fit"):
         Patterns(QUICK, 8.0).protect(blobs())
     with pytest.raises(DataError, match="patterns: expected images of 1 channels, as it was fitted on, found 3"):
-        fitted(replace(QUICK, second_reader="none", head_epochs=0)).protect(blobs(channels=3))
+        fitted(replace(QUICK, auxiliary_classifier="none", head_epochs=0)).protect(blobs(channels=3))
     with pytest.raises(DataError, match="class 3 has no image"):
         Patterns(QUICK, 8.0).fit(blobs(), 4, 0, CPU, lambda _: None)
     with pytest.raises(DataError, match="patterns: no class has two images"):
@@ -367,15 +374,15 @@ def test_what_cannot_be_fitted_or_protected_is_named() -> None:
     with pytest.raises(ValueError, match="conv reads old files alone; fit with efficientnet_lite0"):
         fitted(replace(QUICK, encoder="conv"))
     with pytest.raises(ValueError, match="neither one of narrow"):
-        fitted(replace(QUICK, second_reader="narow_vgg"))
+        fitted(replace(QUICK, auxiliary_classifier="narow_vgg"))
 
 
 def test_options_reach_the_whole_programs() -> None:
-    config = BaselinesConfig(patterns=replace(QUICK, second_reader="none"))
-    assert "baselines.patterns.second_reader" not in config.archs()
-    assert BaselinesConfig().archs()["baselines.patterns.second_reader"] == "narrow"
+    config = BaselinesConfig(patterns=replace(QUICK, auxiliary_classifier="none"))
+    assert "baselines.patterns.auxiliary_classifier" not in config.archs()
+    assert BaselinesConfig().archs()["baselines.patterns.auxiliary_classifier"] == "narrow"
     short = BaselinesConfig().shortened().patterns
-    assert (short.second_epochs, short.head_epochs) == (1, 2)
+    assert (short.auxiliary_epochs, short.head_epochs) == (1, 2)
     assert PatternsConfig().faults() == []
 
 

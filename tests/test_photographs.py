@@ -1,4 +1,4 @@
-"""Crops of the photographs whose fruits may be given away."""
+"""Crops of the photographs that permit redistribution of what is trained on them."""
 
 from datamodules.photographs import CREDIT, crops
 

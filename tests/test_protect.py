@@ -605,7 +605,7 @@ def test_a_dry_run_writes_nothing(generator: Path, tmp_path: Path, capsys: pytes
     assert "3 photos would be protected, 1 left out before they are read" in shown
 
 
-# going on
+# resuming
 
 
 class Killed(BaseException):

@@ -15,7 +15,8 @@ from torchvision.datasets import ImageFolder
 from datamodules import protected as protected_file
 from datamodules.config import DataError
 from datamodules.images import ImageSet
-from datamodules.protected import About, Norm, ProtectedDataset, write_protected
+from datamodules.protected import ManifestHeader, ProtectedDataset, write_protected
+from datamodules.protection import Norm
 from gan import protection
 from gan.config import ClassifierConfig, NoiseConfig
 from gan.networks import Generator, build_generator
@@ -23,7 +24,7 @@ from gan.noise import NoiseNetwork
 from gan.protection import (
     FORMAT,
     GENERATOR,
-    Card,
+    GeneratorCard,
     GeneratorFileError,
     TrainedGenerator,
     load_generator,
@@ -33,7 +34,7 @@ from gan.protection import (
     start_network,
 )
 
-ABOUT = About("confoundergan", "abc", 8.0, 0, "tiny:train:123", ["a", "b/c", "d"], 20)
+HEADER = ManifestHeader("confoundergan", "abc", 8.0, 0, "tiny:train:123", ["a", "b/c", "d"], 20)
 
 
 def clean(channels: int = 3) -> ImageSet:
@@ -66,7 +67,7 @@ def test_quantised_noise_never_exceeds_the_bound_and_keeps_its_sign(epsilon: flo
 @pytest.mark.parametrize("channels", [1, 3])
 def test_files_decode_to_what_was_protected_within_the_bound(tmp_path: Path, channels: int) -> None:
     source = clean(channels)
-    write_protected(tmp_path / "set", source, strongest, ABOUT, chunk=7)
+    write_protected(tmp_path / "set", source, strongest, HEADER, chunk=7)
     stored = ProtectedDataset(tmp_path / "set")
     back = stored.load()
     assert torch.equal(back.images, strongest(source))
@@ -82,7 +83,7 @@ def test_files_decode_to_what_was_protected_within_the_bound(tmp_path: Path, cha
 
 def test_a_protection_that_breaks_its_bound_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="was changed by 9 grey levels, above ε = 8"):
-        write_protected(tmp_path, clean(), lambda x: (x.images.int() + 9).clamp(0, 255).to(torch.uint8), ABOUT)
+        write_protected(tmp_path, clean(), lambda x: (x.images.int() + 9).clamp(0, 255).to(torch.uint8), HEADER)
 
 
 @pytest.mark.parametrize(
@@ -102,29 +103,29 @@ def test_bounds_hold_in_their_own_norm(tmp_path: Path, norm: Norm | None, epsilo
         return images
 
     source = ImageSet(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]))
-    about = replace(ABOUT, norm=norm, epsilon=epsilon, images=2)
+    header = replace(HEADER, norm=norm, epsilon=epsilon, images=2)
     if message:
         with pytest.raises(DataError, match=message):
-            write_protected(tmp_path, source, changed, about)
+            write_protected(tmp_path, source, changed, header)
         return
-    write_protected(tmp_path, source, changed, about)
+    write_protected(tmp_path, source, changed, header)
     stored = ProtectedDataset(tmp_path)
-    assert (stored.about, stored.entries[1].linf) == (about, 100)
+    assert (stored.header, stored.entries[1].linf) == (header, 100)
 
 
 def test_sets_written_before_bounds_had_norms_are_still_read(tmp_path: Path) -> None:
-    write_protected(tmp_path, clean(), strongest, ABOUT)
+    write_protected(tmp_path, clean(), strongest, HEADER)
     manifest = tmp_path / protected_file.MANIFEST
     manifest.write_text(manifest.read_text().replace(', "norm": "linf"', "", 1))
-    assert ProtectedDataset(tmp_path).about == ABOUT
-    write_protected(tmp_path, clean(), strongest, ABOUT)  # it is the same set
+    assert ProtectedDataset(tmp_path).header == HEADER
+    write_protected(tmp_path, clean(), strongest, HEADER)  # it is the same set
 
 
 @pytest.mark.parametrize("files", [0, 1, 9, 19])
 def test_a_killed_writer_goes_on_and_ends_with_the_same_bytes(
     tmp_path: Path, files: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_protected(tmp_path / "whole", clean(), strongest, ABOUT, chunk=4)
+    write_protected(tmp_path / "whole", clean(), strongest, HEADER, chunk=4)
     written = []
     original = protected_file.write_atomic
 
@@ -137,13 +138,13 @@ def test_a_killed_writer_goes_on_and_ends_with_the_same_bytes(
 
     monkeypatch.setattr(protected_file, "write_atomic", dying)
     with pytest.raises(KeyboardInterrupt):
-        write_protected(tmp_path / "cut", clean(), strongest, ABOUT, chunk=4)
+        write_protected(tmp_path / "cut", clean(), strongest, HEADER, chunk=4)
     with pytest.raises(DataError, match="its writing was cut off"):
         ProtectedDataset(tmp_path / "cut")
     partial = tmp_path / "cut" / protected_file.PARTIAL
     partial.write_text(partial.read_text() + '{"path": "torn')  # as a kill in the middle of a line leaves it
     monkeypatch.setattr(protected_file, "write_atomic", original)
-    write_protected(tmp_path / "cut", clean(), strongest, ABOUT, chunk=4)
+    write_protected(tmp_path / "cut", clean(), strongest, HEADER, chunk=4)
     content = [
         {p.relative_to(tmp_path / n).as_posix(): p.read_bytes() for p in (tmp_path / n).rglob("*") if p.is_file()}
         for n in ("whole", "cut")
@@ -159,19 +160,19 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        write_protected(tmp_path, clean(), strongest, ABOUT)
+        write_protected(tmp_path, clean(), strongest, HEADER)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
 def test_another_sets_folder_is_refused(tmp_path: Path) -> None:
-    write_protected(tmp_path, clean(), strongest, ABOUT)
-    write_protected(tmp_path, clean(), strongest, ABOUT)  # the same again: nothing to do
+    write_protected(tmp_path, clean(), strongest, HEADER)
+    write_protected(tmp_path, clean(), strongest, HEADER)  # the same again: nothing to do
     with pytest.raises(DataError, match="belongs to another protected set"):
-        write_protected(tmp_path, clean(), strongest, replace(ABOUT, checkpoint="other"))
+        write_protected(tmp_path, clean(), strongest, replace(HEADER, checkpoint="other"))
 
 
 def test_changed_missing_and_added_files_are_named(tmp_path: Path) -> None:
-    write_protected(tmp_path, clean(), strongest, ABOUT)
+    write_protected(tmp_path, clean(), strongest, HEADER)
     stored = ProtectedDataset(tmp_path)
     victim = tmp_path / stored.entries[3].path
     data = victim.read_bytes()
@@ -197,7 +198,7 @@ def test_changed_missing_and_added_files_are_named(tmp_path: Path) -> None:
 
 
 def test_images_of_several_sizes_are_named(tmp_path: Path) -> None:
-    write_protected(tmp_path, clean(), strongest, ABOUT)
+    write_protected(tmp_path, clean(), strongest, HEADER)
     manifest = tmp_path / protected_file.MANIFEST
     head, *lines = manifest.read_text().splitlines()
     entry = json.loads(lines[4])
@@ -213,7 +214,7 @@ def test_images_of_several_sizes_are_named(tmp_path: Path) -> None:
 def test_damaged_manifests(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no finished protected set here \\(none found\\)"):
         ProtectedDataset(tmp_path)
-    write_protected(tmp_path, clean(), strongest, ABOUT)
+    write_protected(tmp_path, clean(), strongest, HEADER)
     manifest = tmp_path / protected_file.MANIFEST
     text = manifest.read_text()
     for content, message in (
@@ -229,7 +230,7 @@ def test_damaged_manifests(tmp_path: Path) -> None:
 
 CLASSIFIER, NOISE = ClassifierConfig(pretrained="none", arch="linear", hidden=16), NoiseConfig(width=8, code=8)
 OPTIONS = {"classifier": asdict(CLASSIFIER), "noise": asdict(NOISE)}
-CARD = Card(1, 8.0, OPTIONS, "tiny", "123", ["a", "b"], 10, [16, 16], 0, 1, {"torch": "x"})
+CARD = GeneratorCard(1, 8.0, OPTIONS, "tiny", "123", ["a", "b"], 10, [16, 16], 0, 1, {"torch": "x"})
 
 
 def generator() -> Generator:
@@ -365,7 +366,7 @@ def test_pixels_are_hashed_row_by_row(tmp_path: Path) -> None:
     import hashlib
 
     source = clean()
-    write_protected(tmp_path, source, strongest, ABOUT)
+    write_protected(tmp_path, source, strongest, HEADER)
     entry = ProtectedDataset(tmp_path).entries[5]
     pixels = np.ascontiguousarray(source.images[5].permute(1, 2, 0).numpy())
     assert entry.original_sha256 == hashlib.sha256(pixels.tobytes()).hexdigest()

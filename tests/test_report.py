@@ -23,7 +23,7 @@ from experiments.figures import curves, share_map
 from experiments.grid import cells_of, draw, run_cell, save_rows
 from experiments.methods import linf_bound
 from experiments.page import Verdict, to_markdown
-from experiments.report import Asked, asked_of_grid, asked_of_run, document, write
+from experiments.report import ReportInput, document, input_of_grid, input_of_run, write
 from experiments.verdicts import Finding, failed, findings, grade, missing, to_csv, verdicts
 
 ROOT = Path(__file__).parents[1]
@@ -256,7 +256,7 @@ def test_names_are_shown_letter_by_letter_and_nothing_is_loaded(tmp_path: Path) 
         about="<i>why</i> & how", data={NASTY: {"data": "digits"}}, variants={NASTY: {}, "b": {"gan.epsilon": 4.0}},
         victims={NASTY: {}, "w": {}}, seeds=[0, 1],
     )  # fmt: skip
-    write(tmp_path, Asked(NASTY, asked, rows, {}))
+    write(tmp_path, ReportInput(NASTY, asked, rows, {}))
     page = checked(tmp_path)
     assert len(page.all("img")) == 2  # the map and the curves
     assert NASTY in page.texts
@@ -284,7 +284,7 @@ def test_figures_only_where_there_is_something_to_draw() -> None:
 
 def test_a_grid_without_any_finished_cell_has_a_report(tmp_path: Path) -> None:
     rows = [{"key": "x", "place": made()["place"], "error": "DataError: gone"}]
-    write(tmp_path, Asked("grid", spec(), rows, {}))
+    write(tmp_path, ReportInput("grid", spec(), rows, {}))
     assert "Nothing was measured of a protected setting." in checked(tmp_path).texts
     assert any("DataError: gone" in text for text in Page((tmp_path / "report.html").read_text()).texts)
 
@@ -311,7 +311,7 @@ def test_committed_rows_give_a_report_without_data_or_store(tmp_path: Path, caps
     assert "Not protected: ham10000_64 (fast setting)" in page.texts
     lines = list(csv.DictReader((folder / "table.csv").open()))
     assert len(lines) == len(asked["data"]) * 3
-    assert {line["verdict"] for line in lines if line["setting"] == "misnamed"} == {""}
+    assert {line["verdict"] for line in lines if line["setting"] == "misclassified"} == {""}
 
 
 def test_committed_runs_give_a_report(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_committed_runs_give_a_report(tmp_path: Path) -> None:
 )
 def test_every_committed_run_can_be_reported(path: Path, tmp_path: Path) -> None:
     results = json.loads(path.read_text())
-    asked = asked_of_run(tmp_path, results)
+    asked = input_of_run(tmp_path, results)
     found = findings(asked.spec, asked.rows)
     text = to_markdown(list(document(asked, found, {})))
     for f in found:
@@ -346,7 +346,7 @@ def test_every_committed_run_can_be_reported(path: Path, tmp_path: Path) -> None
 def test_a_method_without_a_bound_of_the_largest_change_has_a_report(tmp_path: Path) -> None:
     """CUDA moves pixels as far as it likes: results.json has no ε for it, and grids' rows have none."""
     results = json.loads((ROOT / "results" / "digits_3seeds_cpu.json").read_text()) | {"epsilon": None}
-    asked = asked_of_run(tmp_path, results)
+    asked = input_of_run(tmp_path, results)
     text = to_markdown(list(document(asked, findings(asked.spec, asked.rows), {})))
     line = next(line for line in text.splitlines() if "| standard |" in line and "/255 |" in line)
     assert "| standard | – |" in line  # no bound; the largest change is measured all the same
@@ -413,7 +413,7 @@ def test_pictures_of_a_grid_are_drawn_once_from_its_store(
     assert [p.stat().st_mtime_ns for p in sheets[2:]] == before[2:], "drawn once"
     assert sheets[0].exists()
     save_rows(tmp_path, asked, rows)
-    write(tmp_path, asked_of_grid(tmp_path, store))
+    write(tmp_path, input_of_grid(tmp_path, store))
     assert len(checked(tmp_path).all("img")) == 4
     # a damaged set costs its pictures, not the report
     for sheet in sheets:
@@ -427,7 +427,7 @@ def test_pictures_of_a_grid_are_drawn_once_from_its_store(
 def test_picture_sheets_are_embedded(tmp_path: Path) -> None:
     save_sheets(tmp_path / "pictures", "standard", ("here",), 16.0, *images())
     rows = [made(), victim("clean", 0, 0.9), victim("standard", 0, 0.1)]
-    write(tmp_path, Asked("grid", spec(), rows, {("d", "a"): tmp_path / "pictures"}))
+    write(tmp_path, ReportInput("grid", spec(), rows, {("d", "a"): tmp_path / "pictures"}))
     page = checked(tmp_path)
     assert len(page.all("img")) == 1 + 2
     assert any("must not be published" in text for text in page.texts)

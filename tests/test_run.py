@@ -15,8 +15,8 @@ import pytest
 import torch
 from conftest import SMALL
 
+from callbacks.periodic_evaluation import PeriodicVictimEvaluation
 from callbacks.stopping import StopOnSignal
-from callbacks.watching import Watch
 from datamodules.protected import ProtectedDataset
 from experiments.cli import main
 from gan import module as module_file
@@ -68,7 +68,7 @@ def test_digits_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     for setting in ("standard", "fast"):
         stored = ProtectedDataset(folder / "protected" / setting)
         assert max(entry.linf for entry in stored.entries) <= 8
-        assert len(stored.load()) == stored.about.images
+        assert len(stored.load()) == stored.header.images
         assert (folder / "pictures" / f"{setting}.png").exists()
     assert results["seeds"][0]["imperceptibility"]["linf"] <= 8 / 255 + 1e-9
     _trained, card, _ = load_generator(folder / "generator.safetensors")
@@ -252,7 +252,7 @@ def test_a_signal_stops_after_the_batch_and_the_run_goes_on_at_the_next(
         assert small_run(path, folder, *extra) == code
     assert signal.getsignal(number) is before
     shown = capsys.readouterr().err
-    assert f"stopped by {number.name} in epoch 1; go on with: confoundergan train resume={folder}" in shown
+    assert f"stopped by {number.name} in epoch 1; resume with: confoundergan train resume={folder}" in shown
     assert losses(folder) == losses(tmp_path / "whole")[: 3 + after]
     assert run("train", f"resume={folder}") == 0
     assert_equal(weights(tmp_path / "whole"), weights(folder))
@@ -266,7 +266,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
 
     def ruined(*arguments: Any) -> Any:
         loss = original(*arguments)
-        calls.append(loss)  # one a batch, from the second on
+        calls.append(loss)  # one per batch, from the second on
         return loss * float("inf") if len(calls) == 3 else loss
 
     calls: list[Any] = []
@@ -278,7 +278,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
     assert (
         "loss_g_gan (of the generator) is inf, loss_g (of the generator) is inf in epoch 1, batch 1; the last" in shown
     )
-    assert f"checkpoint is kept: {folder / 'checkpoints' / 'last.ckpt'}; resume= goes on from it" in shown
+    assert f"checkpoint is kept: {folder / 'checkpoints' / 'last.ckpt'}; resume= continues from it" in shown
     assert "a lower gan.noise.lr or gan.noise.clip" in shown
     assert all(torch.isfinite(v).all() for v in weights(folder).values())
     assert run("train", f"resume={folder}") == 0
@@ -378,7 +378,7 @@ def test_resume_refuses_changes(tiny: Callable[..., Path], tmp_path: Path, capsy
     small_run(tiny(), folder)
     assert run("train", f"resume={folder}", "gan.epsilon=4", "seed=3") == 2
     shown = capsys.readouterr().err
-    assert "gan.epsilon: cannot change in an existing run; resume goes on unchanged" in shown
+    assert "gan.epsilon: cannot change in an existing run; resume continues unchanged" in shown
     assert "seed: cannot change" in shown
     config, place = folder / "config.yaml", folder / "environment.json"
     place.write_text(json.dumps(json.loads(place.read_text()) | {"code": "0123"}))
@@ -452,7 +452,7 @@ def test_a_signal_after_training_keeps_what_is_done(
     monkeypatch.setattr(evaluation, "train_victim", interrupted)
     assert small_run(tiny(), folder) == 143
     assert (
-        f"stopped by SIGTERM outside of training; go on with: confoundergan train resume={folder}"
+        f"stopped by SIGTERM outside of training; resume with: confoundergan train resume={folder}"
         in capsys.readouterr().err
     )
     assert [p.name for p in (folder / "victims").iterdir()] == ["clean.json"]
@@ -467,7 +467,7 @@ def test_a_signal_while_images_are_read_leaves_no_run_to_resume(
 
     monkeypatch.setattr(training, "make_data", lambda config: signal.raise_signal(signal.SIGINT))
     assert small_run(tiny(), tmp_path / "run") == 130
-    assert "stopped by SIGINT outside of training; go on with: the same command" in capsys.readouterr().err
+    assert "stopped by SIGINT outside of training; resume with: the same command" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -481,15 +481,15 @@ def test_watch_measures_on_the_validation_part(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    import callbacks.watching as watching
+    import callbacks.periodic_evaluation as periodic
 
-    original = watching.train_victim
+    original = periodic.train_victim
 
     def noted(train: Any, test: Any, *rest: Any) -> Any:
         sizes.append(len(test))
         return original(train, test, *rest)
 
-    monkeypatch.setattr(watching, "train_victim", noted)
+    monkeypatch.setattr(periodic, "train_victim", noted)
     small_run(tiny(), tmp_path / "run", "victim.check_every=1", "victim.check_epochs=1")
     assert sizes == [6] * 5  # clean once, standard and fast in both epochs, never the 15 test images
-    assert Watch is watching.Watch
+    assert PeriodicVictimEvaluation is periodic.PeriodicVictimEvaluation

@@ -19,7 +19,7 @@ from fakes import FAKES, IMAGENETTE, imagenet100, pickled, targz, zipped
 from datamodules.base import ImageDataModule
 from datamodules.cifar import unpickle
 from datamodules.config import DataConfig, DataError
-from datamodules.decode import Form, decode, read
+from datamodules.decode import TargetFormat, decode, read
 from experiments.cli import main
 from experiments.config import compose, names
 from experiments.data import MODULES, module_of, unready
@@ -64,14 +64,14 @@ def told_by_brightness(module: ImageDataModule) -> None:
 def test_every_name_has_a_module_facts_and_a_config() -> None:
     assert set(names("data")) == set(MODULES)
     for name in MODULES:
-        facts = module_of(name).facts
-        assert facts.kind in ("natural", "medical", "own")
-        for text in (facts.title, facts.images, facts.size, facts.licence, facts.todo):
+        info = module_of(name).info
+        assert info.kind in ("natural", "medical", "own")
+        for text in (info.title, info.images, info.size, info.licence, info.todo):
             assert text
-        if facts.kind != "own":
-            assert facts.citation
-            assert facts.page.startswith("http")
-            assert facts.classes > 1
+        if info.kind != "own":
+            assert info.citation
+            assert info.page.startswith("http")
+            assert info.classes > 1
 
 
 def test_every_source_has_a_fake() -> None:
@@ -91,8 +91,8 @@ def test_fast_dev_run_from_the_true_format(name: str, tmp_path: Path, trusted: C
     arguments.append(f"data.size={size}")
     assert main(["train", *arguments, "fast_dev_run=true", f"run_dir={run}", "victim.epochs=1"]) == 0
     results = json.loads((run / "results.json").read_text())
-    facts = module_of(name).facts
-    classes = len(EXTRA["imagenet100"][0].split(",")) if name == "imagenet100" else facts.classes
+    info = module_of(name).info
+    classes = len(EXTRA["imagenet100"][0].split(",")) if name == "imagenet100" else info.classes
     assert results["chance"] == pytest.approx(1 / classes)
     assert {"clean", "standard", "fast"} <= set(results["mean"])
 
@@ -139,7 +139,7 @@ def test_lesions_and_patients_are_never_divided(
     assert len(own) == groups
     module.setup()
     # the fakes' images are all different: find each by its pixels
-    form = Form(size, module.config.aspect, module.channels)
+    form = TargetFormat(size, module.config.aspect, module.channels)
     named = {
         (decode(raw, form) if isinstance(raw, bytes) else read(raw, form)).tobytes(): group  # type: ignore[arg-type]
         for raw, group in zip(listing.read(), listing.groups, strict=True)

@@ -15,7 +15,7 @@ from datamodules.images import ImageSet, to_float
 from victims import pretrained
 from victims.classifier import NARROW, build_classifier
 from victims.config import RECIPES, VictimConfig
-from victims.mixture import as_text, mixed, protected_mask, remainder
+from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import Unavailable, build_pretrained
 from victims.schedule import make_schedule
 from victims.selfsup import contrast_loss, views
@@ -128,7 +128,7 @@ def test_narrow_networks_take_images_of_many_sizes(arch: str, channels: int, siz
 
 def test_images_too_small_for_a_network_are_named() -> None:
     assert build_classifier("narrow", 3, 1, (16, 10))(torch.rand(2, 1, 16, 10)).shape == (2, 3)
-    with pytest.raises(ValueError, match="'narrow_vgg' cannot be built for 16×10 images; at least 16 pixels a side"):
+    with pytest.raises(ValueError, match="'narrow_vgg' cannot be built for 16×10 images; at least 16 pixels per side"):
         build_classifier("narrow_vgg", 3, 1, (16, 10))
 
 
@@ -247,17 +247,17 @@ def test_masks_hold_the_share_of_every_class_and_are_nested() -> None:
     assert not torch.equal(masks[1], protected_mask(labels, replace(FAST, share=0.25), 4))
     half = protected_mask(labels, replace(FAST, class_share=0.4), 3)
     assert sorted(labels[half].bincount(minlength=5).tolist()) == [0, 0, 0, 20, 20]
-    assert as_text(torch.tensor([True, False, True])) == "101"
+    assert mask_to_text(torch.tensor([True, False, True])) == "101"
 
 
 def test_mixed_sets_take_each_image_from_where_the_mask_says() -> None:
     clean = blobs()
     protected = ImageSet(clean.images + 8, clean.labels)
     mask = protected_mask(clean.labels, replace(FAST, share=0.5), 0)
-    both = mixed(clean, protected, mask)
+    both = partially_protected(clean, protected, mask)
     assert torch.equal(both.images[mask], protected.images[mask])
     assert torch.equal(both.images[~mask], clean.images[~mask])
-    rest = remainder(clean, mask)
+    rest = clean_remainder(clean, mask)
     assert len(rest) == int((~mask).sum()) == 45
     assert torch.equal(rest.images, clean.images[~mask])
 

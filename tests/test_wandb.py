@@ -14,11 +14,11 @@ import pytest
 from conftest import SMALL
 
 from experiments import logs
-from experiments.board import BEST, panel_metrics
 from experiments.cli import main
 from experiments.config import compose
 from experiments.dashboard import unlogged
 from experiments.logs import WandbRun, artifacts, log_end, make_loggers, wandb_mode
+from experiments.panels import BEST, panel_metrics
 
 
 def records(path: Path) -> Iterator[tuple[str, Any]]:

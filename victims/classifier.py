@@ -12,7 +12,7 @@ from timm.models.resnet import BasicBlock, downsample_conv
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-# Images up to this many pixels a side keep their resolution through the stem (the field's "CIFAR stem").
+# Images up to this many pixels per side keep their resolution through the stem (the field's "CIFAR stem").
 SMALL = 96
 NARROW_FULL = 48  # up to here the narrow network's stem keeps the resolution
 
@@ -119,7 +119,7 @@ def build_classifier(arch: str, classes: int, channels: int, size: tuple[int, in
     """
     if arch in NARROW:
         if arch != "narrow" and min(size) < 16:  # pools, patches of an eighth; the residual one takes any size
-            raise ValueError(f"{arch!r} cannot be built for {size[0]}×{size[1]} images; at least 16 pixels a side")
+            raise ValueError(f"{arch!r} cannot be built for {size[0]}×{size[1]} images; at least 16 pixels per side")
         return Normalised(NARROW[arch](classes, channels, size))
     values = channels * size[0] * size[1]
     if arch == "linear":

@@ -19,7 +19,7 @@ class Recipe:
     Attributes:
         arch: a name that victims/classifier.py knows.
         epochs: passes over the training images.
-        batch_size: images a step.
+        batch_size: images per step.
         lr: peak learning rate.
         warmup: share of all steps over which the learning rate rises to its peak; then half a cosine to 0.
         nesterov: Nesterov momentum; of sgd.
@@ -38,8 +38,8 @@ class Recipe:
         gamma: see ``milestones``.
         smoothing: share of each label that is spread over all classes.
         patience: epochs without a better accuracy on the kept images after which the training ends, with the weights of
-            the best epoch; 0: it goes on to its end.
-        size: pixels a side that all images are brought to first, protected or clean; 0: they stay as they are.
+            the best epoch; 0: it runs to its end.
+        size: pixels per side that all images are brought to first, protected or clean; 0: they stay as they are.
         share: of each class's images that are protected; the others are clean.
         class_share: of the classes that are protected.
         precision: number format of the network's arithmetic while it trains.
@@ -137,7 +137,7 @@ class VictimConfig:
         "", "architecture: narrow, narrow_vgg, … (victims/classifier.py) or any timm name; empty: the recipe's"
     )
     epochs: int = option(0, "epochs; 0: the recipe's", ge=0)
-    batch_size: int = option(0, "images a step; 0: the recipe's", ge=0)
+    batch_size: int = option(0, "images per step; 0: the recipe's", ge=0)
     lr: float = option(0.0, "peak learning rate; 0: the recipe's", ge=0)
     augment: str = option("recipe", "operations joined by +, such as crop+flip, or none; recipe: the recipe's own")
     defence: str = option(
@@ -150,7 +150,7 @@ class VictimConfig:
     optimizer: Literal["recipe", "sgd", "adamw"] = option("recipe", "optimizer; recipe: the recipe's own")
     smoothing: float = option(0.0, "label smoothing: share of each label spread over all classes", ge=0, lt=1)
     patience: int = option(0, "early stopping: epochs without a better accuracy on its own kept images; 0: none", ge=0)
-    size: int = option(0, "all images are brought to this many pixels a side first; 0: as they are", ge=0, le=1024)
+    size: int = option(0, "all images are brought to this many pixels per side first; 0: as they are", ge=0, le=1024)
     share: float = option(1.0, "share of each class's images that are protected; the others are clean", ge=0, le=1)
     class_share: float = option(1.0, "share of the classes that are protected", ge=0, le=1)
     precision: Literal["fp32", "bf16"] = option("fp32", "number format of its arithmetic while it trains")

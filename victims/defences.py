@@ -1,8 +1,8 @@
 """What somebody who collected protected images may try: names, parameters and sources, free of torch.
 
 A defence is written as its operations in order, joined by ``+``, each with its parameters: ``jpeg:10``,
-``blur:1+adversarial:4:7``; ``none`` is none. What each stage does is in ``purify`` (pixels), ``sift`` (set) and
-``lessons`` (batch).
+``blur:1+adversarial:4:7``; ``none`` is none. What each stage does is in ``input_stage``, ``dataset_stage`` and
+``batch_stage``.
 """
 
 import difflib
@@ -85,14 +85,14 @@ class Defence:
     """An operation.
 
     Attributes:
-        stage: ``pixels``: a fixed change of every image; ``set``: fitted to the collected training images; ``batch``:
-            at every step of the training.
+        stage: ``input``: a fixed change of every image; ``dataset``: fitted to the collected training images;
+            ``batch``: at every step of the training.
         does: one line.
         source: a publication, or ``ours``; with the deviations from it.
         parameters: in the order in which they are written.
     """
 
-    stage: Literal["pixels", "set", "batch"]
+    stage: Literal["input", "dataset", "batch"]
     does: str
     source: str
     parameters: tuple[Parameter | Choice, ...] = ()
@@ -108,28 +108,28 @@ class Operation(NamedTuple):
 ISS = "Liu et al., ICML 2023 (image shortcut squeezing)"
 
 DEFENCES: dict[str, Defence] = {
-    "gray": Defence("pixels", "luma (BT.601) in all three channels; images of one channel stay as they are", ISS),
+    "gray": Defence("input", "luma (BT.601) in all three channels; images of one channel stay as they are", ISS),
     "blur": Defence(
-        "pixels",
+        "input",
         "Gaussian blur, cut off at 4 standard deviations, edges mirrored",
         "classical; the field's benchmark names a blur that changes nothing (deviation 0.1), hence the lower bound",
         (Parameter("standard deviation in pixels", 0.3, 10, 1),),
     ),
-    "median": Defence("pixels", "median of each 3×3 pixels, channel by channel, edges mirrored", "classical"),
+    "median": Defence("input", "median of each 3×3 pixels, channel by channel, edges mirrored", "classical"),
     "jpeg": Defence(
-        "pixels",
+        "input",
         "compressed and decoded by Pillow, colours at half resolution (4:2:0)",
         ISS,
         (Parameter("quality", 1, 95, 10, whole=True),),
     ),
     "webp": Defence(
-        "pixels",
+        "input",
         "compressed with loss and decoded by Pillow (gray images as gray RGB)",
         "ours, after what platforms do",
         (Parameter("quality", 1, 100, 50, whole=True),),
     ),
     "chain": Defence(
-        "pixels",
+        "input",
         "what happens to published photos, step by step ("
         + "; ".join(f"{name}: {chain.does}" for name, chain in CHAINS.items())
         + "); then brought back to its size (bilinear)",
@@ -137,31 +137,31 @@ DEFENCES: dict[str, Defence] = {
         (Choice("chain", tuple(CHAINS), "social"),),
     ),
     "bits": Defence(
-        "pixels",
+        "input",
         "rounded to 2^bits evenly spaced levels, black and white among them",
         "Xu et al., NDSS 2018 (feature squeezing)",
-        (Parameter("bits a channel", 1, 7, 4, whole=True),),
+        (Parameter("bits per channel", 1, 7, 4, whole=True),),
     ),
     "resize": Defence(
-        "pixels",
+        "input",
         "made smaller (bilinear, antialiased), then brought back to its size (bilinear)",
         "ours, after what platforms do",
         (Parameter("factor", 1.1, 16, 2),),
     ),
     "lowpass": Defence(
-        "pixels",
+        "input",
         "cosine transform without the frequencies above a share of the Nyquist frequency (radius in both directions)",
         "ours",
         (Parameter("share that stays", 0.05, 0.95, 0.5),),
     ),
     "sharpen": Defence(
-        "pixels",
+        "input",
         "away from a smoothed copy by a factor (torchvision's adjust_sharpness); the outermost pixels stay",
         "after Kim and Sandoval-Segura (arXiv 2411.01742), with one factor instead of random ones",
         (Parameter("factor", 1.1, 10, 2),),
     ),
     "project": Defence(
-        "set",
+        "dataset",
         "a linear softmax probe is trained; every image loses its part in the span of the probe's weights (QR), and is "
         "clipped and rounded",
         "Sandoval-Segura et al., NeurIPS 2023 (orthogonal projection); there nothing is clipped, only training images "
@@ -169,14 +169,14 @@ DEFENCES: dict[str, Defence] = {
         (Parameter("epochs of the probe", 1, 500, 20, whole=True),),
     ),
     "filter": Defence(
-        "set",
+        "dataset",
         "the victim is trained briefly by its own recipe; the images with the lowest loss are dropped from the "
         "training, whatever their class",
         "ours, after the observation that such noise is learned first",
         (Parameter("share dropped", 0.01, 0.9, 0.3), Parameter("epochs of the brief training", 1, 500, 2, whole=True)),
     ),
     "denoise": Defence(
-        "set",
+        "dataset",
         "a small autoencoder (a quarter of the sides, 16 channels) learns to take Gaussian noise off the collected "
         "images; every image passes through it",
         "ours; in the spirit of Yu et al., ICML 2024 (D-VAE), without its variational bottleneck and its "
@@ -188,13 +188,13 @@ DEFENCES: dict[str, Defence] = {
     ),
     "mixup": Defence(
         "batch",
-        "images and labels mixed with another image's, one Beta(α, α) draw a batch (torchvision)",
+        "images and labels mixed with another image's, one Beta(α, α) draw per batch (torchvision)",
         "Zhang et al., ICLR 2018",
         (Parameter("α", 0.05, 10, 1),),
     ),
     "cutmix": Defence(
         "batch",
-        "a box from another image, labels in proportion of the areas, one box a batch (torchvision)",
+        "a box from another image, labels in proportion of the areas, one box per batch (torchvision)",
         "Yun et al., ICCV 2019; there in half of the batches of CIFAR",
         (Parameter("α", 0.05, 10, 1),),
     ),
@@ -208,7 +208,7 @@ DEFENCES: dict[str, Defence] = {
         "batch",
         "torchvision's RandAugment, each image by its own draws",
         "Cubuk et al., NeurIPS 2020",
-        (Parameter("operations an image", 1, 4, 2, whole=True), Parameter("magnitude", 0, 30, 9, whole=True)),
+        (Parameter("operations per image", 1, 4, 2, whole=True), Parameter("magnitude", 0, 30, 9, whole=True)),
     ),
     "ueraser": Defence(
         "batch",
@@ -254,7 +254,7 @@ def operations(text: str) -> list[Operation]:
 def _operation(part: str) -> Operation:
     name, *texts = part.split(":")
     if name == "none":
-        raise ValueError("none is joined to other defences; leave it out")
+        raise ValueError("none is combined with other defences; leave it out")
     if name not in DEFENCES:
         if name in AUGMENTATIONS:
             raise ValueError(f"no defence {name!r}: it is an operation of victim.augment")

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datamodules.augment import draws, own_randomness
+from datamodules.augment import draws, isolated_rng
 from datamodules.images import to_float
-from victims.purify import Purifier, rounded
+from victims.input_stage import Purifier, rounded
 
 BATCH, RATE = 32, 2e-3  # ours
 
@@ -46,7 +46,7 @@ def autoencoder(images: Tensor, sigma: float, epochs: int, seed: int, device: to
         seed: of the initialisation, the order and the noise.
         device: of the training.
     """
-    with own_randomness(seed, device), torch.enable_grad():
+    with isolated_rng(seed, device), torch.enable_grad():
         net = Autoencoder(images.shape[1]).to(device)
         optimizer = torch.optim.Adam(net.parameters(), RATE)
         batches = max(1, len(images) // BATCH)

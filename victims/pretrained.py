@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from datamodules.config import DataError, path_of
 
-SIDE = 128  # pixels a side that smaller images are enlarged to (ours): the weights know things of about that size
+SIDE = 128  # pixels per side that smaller images are enlarged to (ours): the weights know things of about that size
 PACKAGED = ("efficientnet_lite0", "tf_efficientnet_lite0")  # one network; its weights are in a Python package
 HUB, PATIENCE = "https://huggingface.co", 5.0  # seconds until the hub counts as out of reach
 

@@ -1,7 +1,7 @@
 """Learning without labels on the collected images: SimCLR (Chen et al., ICML 2020), made small.
 
 Two views of each image; a network and a small projection learn to tell which views belong together. Labels play
-no part, so noise that only betrays labels has less to offer. Ours: milder views than there (no hue, no blur), small
+no part, so noise that only encodes labels has less to offer. Ours: milder views than there (no hue, no blur), small
 batches.
 """
 
@@ -62,7 +62,7 @@ def pretrain(
     device: torch.device,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Teaches a network without labels, in place; torch's global random state gives the order and the projection.
+    """Trains a network without labels, in place; torch's global random state gives the order and the projection.
 
     Args:
         body: float B×C×H×W in [0, 1] to features, float B×D; on the device.

@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
 
-from datamodules.augment import augment, draws, own_randomness
+from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float
-from datamodules.split import divide
+from datamodules.split import stratified_group_split
+from victims.batch_stage import apply_batch_stage
 from victims.classifier import body_of, build_classifier
 from victims.config import PROBED, RECIPES, Recipe
+from victims.dataset_stage import apply_dataset_stage
 from victims.defences import operations
-from victims.lessons import taught
+from victims.input_stage import Purified, Purifier, apply_input_stage, rounded
 from victims.pretrained import build_pretrained
-from victims.purify import Purified, Purifier, rounded, through
 from victims.schedule import make_schedule, victim_optimizer
 from victims.selfsup import pretrain
-from victims.sift import sift
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_auroc")
 VAL_FRACTION = 0.1
@@ -52,7 +52,7 @@ class VictimReport:
     def scores(self) -> dict[str, dict[str, float]]:
         """Each metric at the last epoch, at its own peak, and where the kept part would stop, of the measured epochs.
 
-        The peak is chosen by the test images, hence an upper bound that no thief can reach knowingly.
+        The peak is chosen by the test images, hence an upper bound that no attacker can reach knowingly.
         """
         best = max(range(len(self.curve)), key=lambda epoch: self.curve[epoch]["val_accuracy"])
         return {
@@ -98,12 +98,12 @@ def train_victim(
     """
     started = time.perf_counter()
     device = device or torch.device("cpu")
-    kept_rows, used_rows = divide(train.labels, [VAL_FRACTION], seed)
+    kept_rows, used_rows = stratified_group_split(train.labels, [VAL_FRACTION], seed)
     used, kept = train.subset(used_rows), train.subset(kept_rows)
     defence, plain = operations(recipe.defence), replace(recipe, defence="none")
 
     def brief(images: ImageSet, other: Recipe) -> nn.Module:
-        with own_randomness(seed, device):
+        with isolated_rng(seed, device):
             model = build(other, classes, images.shape, device)
             for _ in epochs_of(model, images, other, classes, seed, device):
                 pass
@@ -111,12 +111,12 @@ def train_victim(
 
     curve: list[dict[str, float]] = []
     before: list[Purifier] = [partial(_sized, side=recipe.size)] if recipe.size else []
-    with own_randomness(seed, device), torch.enable_grad():
+    with isolated_rng(seed, device), torch.enable_grad():
         if before:
-            used, kept = (ImageSet(through(before, part.images), part.labels) for part in (used, kept))
-        used, purifiers = sift(defence, used, plain, brief, seed, device)
-        seen, test_inputs = used, through(before + purifiers, test.images)
-        kept_inputs = through(purifiers, kept.images)
+            used, kept = (ImageSet(apply_input_stage(before, part.images), part.labels) for part in (used, kept))
+        used, purifiers = apply_dataset_stage(defence, used, plain, brief, seed, device)
+        seen, test_inputs = used, apply_input_stage(before + purifiers, test.images)
+        kept_inputs = apply_input_stage(purifiers, kept.images)
         model = build(recipe, classes, used.shape, device)
         body: nn.Module | None = None
         epoch_done = progress
@@ -158,7 +158,7 @@ def train_victim(
 
 
 def _sized(images: Tensor, side: int) -> Tensor:
-    """Images, uint8 N×C×H×W, brought to ``side`` pixels a side (bilinear, antialiased)."""
+    """Images, uint8 N×C×H×W, brought to ``side`` pixels per side (bilinear, antialiased)."""
     if images.shape[2:] == (side, side):
         return images
     return rounded(F.interpolate(to_float(images), (side, side), mode="bilinear", antialias=True))
@@ -226,12 +226,12 @@ def epochs_of(
     for epoch in range(recipe.epochs):
         model.train()
         total = torch.zeros((), device=device)
-        # equal batches of at least batch_size: no crumb for batch norm to stumble over
+        # equal batches of at least batch_size: no small last batch for batch normalisation
         for step, rows in enumerate(torch.randperm(len(train)).to(device).tensor_split(batches)):
             generator = draws(seed, epoch, step)
             batch = augment(_pixels(images.index_select(0, rows)), recipe.augment, generator)
             with _arithmetic(recipe, device):
-                batch, targets = taught(defence, model, batch, labels[rows], classes, generator)
+                batch, targets = apply_batch_stage(defence, model, batch, labels[rows], classes, generator)
                 logits = learner(batch.contiguous(memory_format=torch.channels_last))
                 loss = F.cross_entropy(logits, targets, label_smoothing=recipe.smoothing)
             optimizer.zero_grad(set_to_none=True)

@@ -1,1 +1,1 @@
-"""The first build of this project as a baseline: patterns chosen by hand, one a class, in the mixture that is read."""
+"""The first build of this project as a baseline: patterns chosen by hand, one per class, mixed by the class code."""

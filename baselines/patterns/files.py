@@ -23,7 +23,7 @@ def load_patterns(path: Path, data: bytes, fields: dict[str, Any]) -> PatternGen
         GeneratorFileError: weights and card do not fit.
     """
     try:
-        options, (height, width) = PatternsConfig.of_card(fields["generator"]), fields["size"]
+        options, (height, width) = PatternsConfig.from_card(fields["generator"]), fields["size"]
         classes, epsilon = len(fields["class_names"]), fields["epsilon"] / 255
         generator = build_pattern_generator(options, fields["channels"], classes, epsilon, (height, width), load=False)
         generator.load_state_dict(load(data))

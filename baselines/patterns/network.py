@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from baselines.config import PatternsConfig
 from baselines.patterns.readers import ConvEncoder, build_encoder
-from baselines.patterns.textures import ZONES, quiet_directions, textures, tints, zone_means, zones
+from baselines.patterns.textures import ZONES, colour_patterns, quiet_directions, textures, zone_means, zones
 from gan.classifier import ScratchClassifier, class_shares
 from gan.encoder import PretrainedEncoder
 
@@ -99,16 +99,16 @@ class PatternGenerator(nn.Module):
         self.register_buffer("usual", torch.zeros(ZONES * channels))
         self.register_buffer("quiet", torch.zeros(ZONES * channels, ZONES * channels))
         self.strength = nn.Parameter(torch.full((classes,), math.atanh(options.amplitude)))
-        self.tinted = options.pattern == "tints"
+        self.uses_colour = options.pattern == "tints"
 
-    def choose_tints(self, means: Tensor, labels: Tensor) -> None:
+    def choose_colour_patterns(self, means: Tensor, labels: Tensor) -> None:
         """Gives classes tints in place of waves, but for the one that gets none, from the training images' zone means.
 
         Args:
             means: float N×(ZONES·C) in grey levels, of ``textures.zone_means``.
             labels: int64 N.
         """
-        self.tints.copy_(tints(means, labels, len(self.tints)))
+        self.tints.copy_(colour_patterns(means, labels, len(self.tints)))
         self.tiles *= (self.tints == 0).all(2).all(1)[:, None, None, None]
         self.usual.copy_(means.mean(0) / 255)
         self.quiet.copy_(quiet_directions(means))
@@ -134,7 +134,7 @@ class PatternGenerator(nn.Module):
         one = self._tile(shares)
         repeats = [-(-length // side) for length, side in zip((height, width), one.shape[-2:], strict=True)]
         pattern = one.repeat(1, 1, *repeats)[..., :height, :width]
-        if self.tinted:
+        if self.uses_colour:
             masks = zones((height, width)).to(one.device)
             for colour, mask in zip(self._colours(shares, zone_means(images.float())).unbind(1), masks, strict=True):
                 pattern = pattern + colour[..., None, None] * mask
@@ -152,7 +152,7 @@ class PatternGenerator(nn.Module):
         """
         shares = self._shares(code)
         pattern = self._tile(shares)[:, None]
-        if self.tinted and means is not None:
+        if self.uses_colour and means is not None:
             pattern = pattern + self._colours(shares, means)[..., None, None]
         return self.epsilon * torch.tanh(pattern)
 
@@ -164,7 +164,7 @@ class PatternGenerator(nn.Module):
             code: float 1×K.
             image: float 1×C×h×w in [0, 1], the picture or a copy of any size, whose zone means tints read.
         """
-        tiles = self.zone_tiles(code, zone_means(image.float()) if self.tinted else None)
+        tiles = self.zone_tiles(code, zone_means(image.float()) if self.uses_colour else None)
         return TileField(tiles[0].permute(0, 2, 3, 1).cpu().numpy())
 
     def _shares(self, code: Tensor) -> Tensor:
@@ -202,12 +202,12 @@ def build_pattern_generator(
         channels: 1 or 3.
         classes: number of classes K.
         epsilon: the bound in [0, 1] pixel units.
-        size: height and width of the images that an auxiliary classifier is taught on.
+        size: height and width of the images that an auxiliary classifier is trained on.
         load: read a pretrained encoder's weights; without it they come with the generator's file.
 
     Raises:
         ValueError: there is no such auxiliary classifier for these images, or more classes than different waves.
     """
-    encoder, arch = build_encoder(options, channels, load), options.second_reader
+    encoder, arch = build_encoder(options, channels, load), options.auxiliary_classifier
     second = None if arch == "none" else ScratchClassifier(arch, classes, channels, size)
     return PatternGenerator(options, encoder, second, channels, classes, epsilon)

@@ -10,27 +10,27 @@ from torch import Tensor
 from baselines.config import PatternsConfig
 from baselines.generator import ProtectsByGenerator
 from baselines.noise import check_classes
+from baselines.passes import PassCounter
 from baselines.patterns.network import PatternGenerator, build_pattern_generator
 from baselines.patterns.textures import zone_means
-from baselines.tally import Tally
-from datamodules.augment import own_randomness
+from datamodules.augment import isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
-from datamodules.split import divide
+from datamodules.split import stratified_group_split
 from gan.classifier import fit_head, likeliest_temperature
 from gan.encoder import PretrainedEncoder
 from victims.classifier import Normalised
 
 VAL_FRACTION = 0.1
 ENCODED = 64  # images that are read at a time
-TAUGHT, READ, LEARNED = 0.7, 0.85, 0.95  # shares of the fit that are done after its stages
+FITTED_CLASSIFIER, READ, LEARNED = 0.7, 0.85, 0.95  # shares of the fit that are done after its stages
 
 
 class Patterns(ProtectsByGenerator):
     """The first build of this project: every class has a pattern that was chosen by hand, and an image gets the mixture
     of them in which a classifier reads it (``PatternGenerator``).
 
-    In this order: an auxiliary classifier is taught from scratch; the frozen encoder's features of all images are read
+    In this order: an auxiliary classifier is trained from scratch; the frozen encoder's features of all images are read
     once and brought to mean 0 and deviation 1; a small head learns the classes from them; with ``pattern=tints`` tints
     are chosen; with ``temperature=0`` the temperature is the likeliest for the tenth of the images, stratified, that
     was kept from all of this (temperature scaling, Guo et al., ICML 2017). ``fit`` uses labels, ``protect`` none: any
@@ -71,39 +71,41 @@ class Patterns(ProtectsByGenerator):
         if fault := options.faults():
             raise ValueError(fault[0])
         check_classes(self.name, train, classes)
-        kept_rows, used_rows = divide(train.labels, [VAL_FRACTION], seed)
+        kept_rows, used_rows = stratified_group_split(train.labels, [VAL_FRACTION], seed)
         if not len(kept_rows):
             raise DataError(f"{self.name}: no class has two images, so that none can be kept to measure by; add images")
         used, val = train.subset(used_rows), train.subset(kept_rows)
-        tally = Tally()
-        with own_randomness(seed, device):
+        counter = PassCounter()
+        with isolated_rng(seed, device):
             generator = build_pattern_generator(options, channels, classes, self.epsilon / 255, (height, width))
         generator.eval().to(device).to(memory_format=torch.channels_last)  # faster convolutions on CPU and GPU
-        with tally.everywhere(PretrainedEncoder, Normalised):
+        with counter.count_all(PretrainedEncoder, Normalised):
             if generator.second:
                 done = count(1)
                 generator.second.fit(
                     used,
                     val,
-                    options.second_epochs,
+                    options.auxiliary_epochs,
                     seed,
                     device,
-                    lambda: progress(TAUGHT * next(done) / options.second_epochs),
+                    lambda: progress(FITTED_CLASSIFIER * next(done) / options.auxiliary_epochs),
                 )
-            features = read(generator, used, lambda share: progress(TAUGHT + (READ - TAUGHT) * share))
+            features = read(
+                generator, used, lambda share: progress(FITTED_CLASSIFIER + (READ - FITTED_CLASSIFIER) * share)
+            )
             generator.standardise(features)
-            if generator.tinted:
+            if generator.uses_colour:
                 means = [zone_means(used.pixels(rows).float()) for rows in torch.arange(len(used)).split(ENCODED)]
-                generator.choose_tints(torch.cat(means).to(device), used.labels)
+                generator.choose_colour_patterns(torch.cat(means).to(device), used.labels)
             done = count(1)
             share = (LEARNED - READ) / max(1, options.head_epochs)
-            with own_randomness(seed, device):
+            with isolated_rng(seed, device):
                 labels = used.labels.to(device)
-                learn_head(generator, features, labels, options, tally, lambda _: progress(READ + share * next(done)))
+                learn_head(generator, features, labels, options, counter, lambda _: progress(READ + share * next(done)))
             if not options.temperature:
                 calibrate(generator, val)
         self.generator, self.channels = generator.requires_grad_(False), channels
-        self.passes = tally.passes(len(train))
+        self.passes = counter.passes(len(train))
         progress(1.0)
 
 
@@ -123,7 +125,7 @@ def learn_head(
     features: Tensor,
     labels: Tensor,
     options: PatternsConfig,
-    tally: Tally,
+    counter: PassCounter,
     advance: Callable[[float], None],
 ) -> None:
     """Trains the head alone (``gan.classifier.fit_head``) and counts its passes.
@@ -133,11 +135,11 @@ def learn_head(
         features: of all training images, float N×D on its device.
         labels: int64 N on its device.
         options: of the method.
-        tally: counts the head's passes.
+        counter: counts the head's passes.
         advance: called after every epoch with its share of all.
     """
     head = copy.deepcopy(generator.head)  # what counts its passes stays on the copy
-    tally.watch(head)
+    counter.attach(head)
     fit_head(head, generator.scaled(features), labels, options, advance)
     generator.head.load_state_dict(head.state_dict())
 

@@ -16,7 +16,7 @@ class ConvEncoder(nn.Module):
         channels: 1 or 3.
         width: channels at half resolution; doubled at every further halving.
         levels: number of halvings; the first is a rearrangement of pixels (space to depth).
-        blocks: residual blocks a level.
+        blocks: residual blocks per level.
     """
 
     def __init__(self, channels: int, width: int = 32, levels: int = 3, blocks: int = 1) -> None:

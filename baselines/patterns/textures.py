@@ -1,4 +1,4 @@
-"""The classes' patterns: fine waves, waves of three pixels, or tints of the middle and of the rim.
+"""The classes' patterns: fine waves, patterns of period 3, or tints of the middle and of the rim.
 
 Why waves and no learned tiles: a victim that crops at random meets a texture in every phase, so all that a filter and
 a mean can read of it is the energy in a narrow band, where pictures have little. A clean picture has no such energy,
@@ -8,7 +8,7 @@ Why three pixels (``thirds``): strides and pools halve. A wave of two or four pi
 of stride 2 it is flat or gone, by its phase, and a VGG or a stem with a stride learns the picture first. Three pixels
 never fall in step with a power of two. Signs of such a wave (+ - +) also have a mean of a third, which is read as a
 tint is. Colours in which red and green differ come first: pictures, JPEGs above all, have next to none so fine. On
-pictures of 32 pixels, whose classifiers have no stride so early, waves of two pixels (``waves``) protected unseen
+pictures of 32 pixels, whose classifiers have no stride so early, patterns of period 2 (``waves``) protected unseen
 images better (docs/METHOD.md).
 
 Why tints: the mean response of a fresh network's filters moves with a tint itself, but with the square of a wave, so a
@@ -23,15 +23,15 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-# pixels a side of the tiles, the smallest that holds enough waves is taken
+# pixels per side of the tiles, the smallest that holds enough waves is taken
 SIDES = {"waves": (2, 4, 8, 16, 32, 64), "thirds": tuple(range(3, 64, 6))}
 # signs of the channels, in the order in which they are taken
 COLOURS = {
     "waves": ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)),
     "thirds": ((1, -1, 1), (-1, 1, 1), (1, 1, -1), (1, 1, 1)),  # the least like a picture's grey first
 }
-FINE = 3 / 8  # waves: least cycles a pixel along one axis; 1/2 is the Nyquist frequency
-BAND = (0.2, 0.45)  # thirds: cycles a pixel along an axis, where it is not the same all along
+FINE = 3 / 8  # waves: least cycles per pixel along one axis; 1/2 is the Nyquist frequency
+BAND = (0.2, 0.45)  # thirds: cycles per pixel along an axis, where it is not the same all along
 PHASE = 0.6  # radians; no pixel then falls on a zero of a wave
 ZONES = 2  # the middle and the rim, of about equal areas
 MIDDLE = 0.8  # radius of the middle, in halves of the sides
@@ -40,7 +40,7 @@ ROUNDING = 4.0  # grey levels squared added to the variance of a zone's mean, so
 
 
 def textures(classes: int, channels: int, family: str) -> Tensor:
-    """One tile a class, of the smallest size that holds as many different ones.
+    """One tile per class, of the smallest size that holds as many different ones.
 
     Args:
         classes: number of classes K.
@@ -57,13 +57,13 @@ def textures(classes: int, channels: int, family: str) -> Tensor:
     """
     colours = torch.tensor(COLOURS[family] if channels == 3 else ((1,),), dtype=torch.float32)
     for side in SIDES[family]:
-        waves = fine(side) if family == "waves" else thirds(side)
+        waves = period_2_patterns(side) if family == "waves" else period_3_patterns(side)
         if len(waves) * len(colours) >= classes:
             return torch.stack([colour[:, None, None] * wave for colour in colours for wave in waves][:classes])
     raise ValueError(f"{classes} classes are more than there are textures for images of {channels} channels")
 
 
-def fine(side: int) -> list[Tensor]:
+def period_2_patterns(side: int) -> list[Tensor]:
     """Signs of the oblique waves of a tile near the Nyquist frequency, float side×side each, the finest first.
 
     Waves that a flip of the picture turns into each other count once.
@@ -74,7 +74,7 @@ def fine(side: int) -> list[Tensor]:
     return [(down * turns[:, None] + right * turns + PHASE).cos().sign() for down, right in cycles]
 
 
-def thirds(side: int) -> list[Tensor]:
+def period_3_patterns(side: int) -> list[Tensor]:
     """Signs of a wave down times a wave right, float side×side each, those nearest to three pixels first.
 
     A flip of the picture turns each into itself, in another phase. One of the two may be the same all along.
@@ -104,8 +104,8 @@ def zone_means(images: Tensor) -> Tensor:
     return torch.cat(means, 1)
 
 
-def tints(means: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """A tint a class and zone: far apart for a reader of zone means, and against the grain of the pictures.
+def colour_patterns(means: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """One colour per class and zone: far apart in the space of zone means, and against the grain of the pictures.
 
     The first is no tint at all: clean pictures, which have none, then all look like the class that gets it, instead of
     being told apart by whatever else a victim learned. The others are corners of the colour cube (a finer grid where

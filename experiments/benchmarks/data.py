@@ -35,7 +35,7 @@ from datamodules.base import ImageDataModule
 from datamodules.config import DataConfig
 from datamodules.folder import Folder
 from datamodules.images import to_float
-from datamodules.source import Facts, Listing
+from datamodules.source import DatasetInfo, Listing
 from experiments.folder import environment
 
 SIZE, BATCH, EPOCHS = 64, 128, 10
@@ -61,7 +61,7 @@ def photos(folder: Path, count: int) -> list[Path]:
 
 
 def bare_decoding(paths: list[Path], scaled: bool) -> float:
-    """Seconds of Pillow alone, in one thread a core."""
+    """Seconds of Pillow alone, in one thread per core."""
 
     def one(path: Path) -> int:
         with Image.open(path) as image:
@@ -117,7 +117,7 @@ def batches_from_memory(images: torch.Tensor, labels: torch.Tensor, operations: 
 class Stream(ImageDataModule):
     """A set of any length that is never in memory."""
 
-    facts = Facts("stream", "own", "any", "64×64", "none", "", "", "nothing")
+    info = DatasetInfo("stream", "own", "any", "64×64", "none", "", "", "nothing")
 
     def __init__(self, config: DataConfig, count: int) -> None:
         super().__init__(config)

@@ -5,7 +5,7 @@
     python -m experiments.benchmarks.killed_grid grid=evaluation kills=2 jobs=2 folder=runs/killed
 
 The grid is computed from nothing in a folder of its own. Each time another drawn number of cells is finished, the
-program gets SIGKILL in the middle of the others, its processes must end by themselves, and the same command goes on.
+program gets SIGKILL in the middle of the others, its processes must end by themselves, and the same command resumes it.
 Rows and report are then in ``<folder>/grid``. Needs Linux (``/proc``).
 """
 

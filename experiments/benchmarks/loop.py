@@ -28,18 +28,18 @@ from datamodules.images import to_float
 from experiments.config import Config, compose
 from experiments.data import make_data
 from experiments.folder import environment
-from experiments.launch import quieten
+from experiments.launch import suppress_known_warnings
 from experiments.methods import make_trainer
-from gan.batchnorm import join_batch_norm
+from gan.batchnorm import convert_sync_batch_norm
 from gan.config import ClassifierConfig, NoiseConfig
 from gan.field import enlarged, reduced
 from gan.module import ConfounderGAN
 from gan.noise import SIDE, NoiseNetwork, luma
-from gan.objectives import apply_noise, discriminator_loss, generator_gan_loss, psnr, read_right
+from gan.objectives import apply_noise, correctly_read, discriminator_loss, generator_gan_loss, psnr
 from gan.transforms import transformed
 
 CPU = torch.device("cpu")
-# it is taught before the loop, which alone is measured here
+# it is trained before the loop, which alone is measured here
 BRIEF = ClassifierConfig(pretrained="none", arch="linear", epochs=1)
 
 
@@ -79,7 +79,7 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
     rows = Rows(data.parts["train"])
     sampler = EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed, rank, world)
     if world > 1:
-        join_batch_norm(pool.nets)
+        convert_sync_batch_norm(pool.nets)
 
     def wrapped(network: nn.Module) -> nn.Module:
         if world == 1:
@@ -136,7 +136,7 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
                 discriminator.requires_grad_(True)
             with torch.no_grad():
                 fixed = enlarged(noise.detach(), data.size)
-                metrics |= {"loss_g": loss, "loss_s": read, "read": read_right(logits, codes).mean()}
+                metrics |= {"loss_g": loss, "loss_s": read, "read": correctly_read(logits, codes).mean()}
                 metrics |= {"noise_mean": fixed.abs().mean(), "psnr": psnr(images, apply_noise(images, fixed))}
                 means, largest = torch.stack(list(metrics.values())) * batch.share, fixed.abs().max()
                 if world > 1:
@@ -158,7 +158,7 @@ def main(arguments: list[str]) -> int:
         trainer=replace(config.trainer, max_epochs=epochs, accelerator="cpu"),
         victim=replace(config.victim, check_every=0),
     )
-    quieten()
+    suppress_known_warnings()
     data = make_data(config)
     times: dict[str, list[float]] = {"lightning": [], "bare": []}
     equal = True

@@ -5,7 +5,7 @@
     python -m experiments.benchmarks.methods images=256 rounds=5
 
 Each method that crafts noise against a classifier is fitted on a few embedded digits, with few steps. Its passes,
-counted as executed, are compared with those that its paper's steps imply with the same options (baselines/facts.py),
+counted as executed, are compared with those that its paper's steps imply with the same options (baselines/info.py),
 and the processor's seconds with those of as many bare passes on batches of the same size through the same network, in
 the same process: forward, loss, and backward to the weights where the classifier learns, to the images where noise is
 made. Both ratios are to be at most 1.2. Of generators and of the linear classifier passes are counted alone: theirs are
@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from baselines.config import BaselinesConfig, Method, SurrogateConfig
-from baselines.facts import implied
+from baselines.info import implied
 from baselines.registry import make_protection
 from datamodules.images import ImageSet, to_float
 from experiments.config import compose

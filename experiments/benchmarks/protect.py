@@ -31,7 +31,7 @@ from datamodules.tree import Tree
 from experiments.folder import environment, versions, write_json
 from gan.config import ClassifierConfig, NoiseConfig
 from gan.networks import build_generator
-from gan.protection import GENERATOR, Card, save_generator
+from gan.protection import GENERATOR, GeneratorCard, save_generator
 from photos.description.metadata import Output
 from photos.evidence import evidence_of
 from photos.folder import Summary
@@ -72,7 +72,7 @@ def untrained(folder: Path) -> Path:
     net = build_generator(classifier, noise, 3, 10, 8 / 255, TRAINED)
     options = {"classifier": asdict(classifier), "noise": asdict(noise)}
     classes = [str(k) for k in range(10)]
-    save_generator(path, net, Card(3, 8.0, options, "none", "", classes, 0, list(TRAINED), 0, 0, versions()))
+    save_generator(path, net, GeneratorCard(3, 8.0, options, "none", "", classes, 0, list(TRAINED), 0, 0, versions()))
     return path
 
 

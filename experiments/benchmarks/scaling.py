@@ -5,7 +5,7 @@
     python -m experiments.benchmarks.scaling epochs=2 rounds=3
 
 The two "machines" are two torchrun of one process each that meet over loopback. Times: the fit of ``train`` beside the
-bare loop of ``experiments.benchmarks.loop`` with torch's DDP around each network, on the same joined batches. Those of
+bare loop of ``experiments.benchmarks.loop`` with torch's DDP around each network, on the same global batches. Those of
 the processor, summed over the processes, stand beside those of the clock: on a busy machine only they compare.
 ``protect`` is called on a folder of few photos and on one of many; their difference is free of what starting costs.
 
@@ -39,7 +39,7 @@ from experiments.cli import main as confoundergan
 from experiments.config import Config, compose, leaves
 from experiments.data import make_data
 from experiments.folder import environment, write_json
-from experiments.launch import quieten
+from experiments.launch import suppress_known_warnings
 from gan import module as module_file
 from gan.config import NoiseConfig
 from gan.field import reduced
@@ -160,7 +160,7 @@ def worker(what: str, epochs: int) -> None:
     world = int(os.environ["WORLD_SIZE"])
     config, _ = compose([*SAME, f"trainer.max_epochs={epochs}", f"trainer.devices={world}"])
     config = replace(config, victim=replace(config.victim, check_every=0))
-    quieten()
+    suppress_known_warnings()
     torch.set_num_threads(1)
     if what == "plain" and world > 1:
         dist.init_process_group("gloo")
@@ -188,7 +188,7 @@ def step(epochs: int, rounds: int) -> dict[str, Any]:
 
 
 def sharing(root: Path, rounds: int) -> dict[str, Any]:
-    """Seconds a photo of ``protect`` in one and two processes of one thread; efficiency is t(1) / (2 · t(2))."""
+    """Seconds per photo of ``protect`` in one and two processes of one thread; efficiency is t(1) / (2 · t(2))."""
     origin = ""
     for count in PHOTOS:
         origin = photos(root / f"photos-{count}", count, Path("../shared/data/imagenette_224_2500.zip"))

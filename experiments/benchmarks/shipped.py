@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.shipped photos=../shared/data/imagenette_224_2500.zip
 
 Writes gan/shipped/results.json, which ``protect`` reads before anything else; with ``codes=groups`` that part of it
-alone, beside the victims of clean photos that are in it. The test part is used once a seed.
+alone, beside the victims of clean photos that are in it. The test part is used once per seed.
 """
 
 import json
@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.decode import Form, read
+from datamodules.decode import TargetFormat, read
 from datamodules.images import ImageSet
 from experiments.folder import environment, progress_bar, write_json
 from photos.protector import SHIPPED, ClassChoice, Protector
 from victims.config import RECIPES
 from victims.train import train_victim
 
-FORM = Form(64, "crop", 3)
-FATES = ("none", "jpeg:75", "gray")  # of the photos after they were shrunk
+FORM = TargetFormat(64, "crop", 3)
+TRANSFORMATIONS = ("none", "jpeg:75", "gray")  # of the photos after they were shrunk
 CODES: tuple[ClassChoice, ...] = ("folders", "groups", "read")  # whose code a photo gets
 
 
@@ -46,7 +46,7 @@ def measure(archive: Path, seeds: int, limit: int, kinds: Sequence[ClassChoice] 
     Args:
         archive: ZIP of ``train/<class>/<photo>`` and ``test/<class>/<photo>``.
         seeds: victims of each kind.
-        limit: training photos a class.
+        limit: training photos per class.
         kinds: of codes.
 
     Returns:
@@ -69,14 +69,14 @@ def measure(archive: Path, seeds: int, limit: int, kinds: Sequence[ClassChoice] 
         shutil.rmtree(root)
         root.mkdir()
     recipe = replace(RECIPES["quick"], epochs=15, augment="crop+flip")
-    cells = [(fate, key) for fate in FATES for key in parts]
+    cells = [(transformation, key) for transformation in TRANSFORMATIONS for key in parts]
     scores: dict[tuple[str, str], list[float]] = {cell: [] for cell in cells}
     with progress_bar() as bar:
         task = bar.add_task("victims", total=seeds * len(cells))
         for seed in range(seeds):
-            for fate, key in cells:
-                report = train_victim(parts[key], test, len(classes), replace(recipe, defence=fate), seed)
-                scores[fate, key].append(report.curve[-1]["accuracy"])
+            for transformation, key in cells:
+                report = train_victim(parts[key], test, len(classes), replace(recipe, defence=transformation), seed)
+                scores[transformation, key].append(report.curve[-1]["accuracy"])
                 bar.advance(task)
     what = f"{len(parts[kinds[0]])} photos of {archive.stem}, protected at their own size, then shrunk to 64 pixels"
     common = {
@@ -87,7 +87,10 @@ def measure(archive: Path, seeds: int, limit: int, kinds: Sequence[ClassChoice] 
     }
     keys = {"clean": "clean_fast"} | dict.fromkeys(kinds, "fast")
     after = {
-        codes: {fate: {keys[key]: scores[fate, key] for key in parts if key in ("clean", codes)} for fate in FATES}
+        codes: {
+            transformation: {keys[key]: scores[transformation, key] for key in parts if key in ("clean", codes)}
+            for transformation in TRANSFORMATIONS
+        }
         for codes in kinds
     }
     return {codes: common | {"after": after[codes]} for codes in kinds}
@@ -101,9 +104,11 @@ def main(arguments: list[str]) -> None:
     results = SHIPPED.parent / "results.json"
     before = json.loads(results.read_text()) if len(kinds) < len(CODES) else {}
     for one in found.values():
-        for fate, scores in one["after"].items():
+        for transformation, scores in one["after"].items():
             if before:  # the same victims of the same photos as in the run before
-                scores["clean_fast"] = next(iter(before.values()))["after"][fate]["clean_fast"][: len(scores["fast"])]
+                scores["clean_fast"] = next(iter(before.values()))["after"][transformation]["clean_fast"][
+                    : len(scores["fast"])
+                ]
         untouched = one["after"]["none"].items()
         one["mean"] = {name: {"accuracy": {"last": mean(values)}} for name, values in untouched}
     write_json(results, before | found)

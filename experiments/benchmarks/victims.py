@@ -17,8 +17,8 @@ from typing import Any, get_args, get_type_hints
 import torch
 import torch.nn.functional as F
 
-from callbacks.retraining import own_device
-from datamodules.augment import own_randomness
+from callbacks.retraining import default_device
+from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet, to_float
 from experiments.folder import environment, write_json
 from victims.config import RECIPES, Recipe, VictimConfig
@@ -46,7 +46,7 @@ def waited(device: torch.device) -> float:
 
 def ours(recipe: Recipe, data: ImageSet, device: torch.device) -> float:
     """Seconds of an epoch of the trainer, the first one left out."""
-    with own_randomness(0, device):
+    with isolated_rng(0, device):
         model = build(recipe, CLASSES, data.shape, device)
         running = epochs_of(model, data, recipe, CLASSES, 0, device)
         for _ in range(WARM):
@@ -59,7 +59,7 @@ def ours(recipe: Recipe, data: ImageSet, device: torch.device) -> float:
 
 def bare(recipe: Recipe, data: ImageSet, device: torch.device) -> float:
     """Seconds of an epoch of the same training in plain PyTorch."""
-    with own_randomness(0, device):
+    with isolated_rng(0, device):
         model = build(recipe, CLASSES, data.shape, device)
         batches = max(1, len(data) // recipe.batch_size)
         images = to_float(data.images).to(device).contiguous(memory_format=torch.channels_last)
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
     if set(given) != set(DEFAULTS) or given["recipe"] not in known:
         print(f"error: expected some of {', '.join(DEFAULTS)} as key=value; recipes: {', '.join(known)}")
         return 2
-    device, rounds = own_device(), int(given["rounds"])
+    device, rounds = default_device(), int(given["rounds"])
     base = replace(RECIPES[given["recipe"]], epochs=WARM + 1, precision=given["precision"])  # type: ignore[arg-type]
     data = made_up(int(given["images"]))
     plain = replace(base, augment="none")
@@ -128,7 +128,7 @@ def main(arguments: list[str]) -> int:
     path.parent.mkdir(exist_ok=True)
     write_json(path, result)
     for name, ratio in result["ratio"].items():
-        print(f"{name}: {ratio:.3f} of the bare loop's {result['images_per_second']['bare']:.0f} images a second")
+        print(f"{name}: {ratio:.3f} of the bare loop's {result['images_per_second']['bare']:.0f} images per second")
     return 0
 
 

@@ -29,16 +29,16 @@ def protected_mask(labels: Tensor, recipe: Recipe, seed: int) -> Tensor:
     return mask
 
 
-def mixed(clean: ImageSet, protected: ImageSet, mask: Tensor) -> ImageSet:
+def partially_protected(clean: ImageSet, protected: ImageSet, mask: Tensor) -> ImageSet:
     """The protected images where the mask says so, else the clean ones; both sets hold the same images in one order."""
     return ImageSet(torch.where(mask[:, None, None, None], protected.images, clean.images), clean.labels)
 
 
-def remainder(clean: ImageSet, mask: Tensor) -> ImageSet:
+def clean_remainder(clean: ImageSet, mask: Tensor) -> ImageSet:
     """The images that the mask leaves clean: what is there without any protected one."""
     return clean.subset((~mask).nonzero()[:, 0])
 
 
-def as_text(mask: Tensor) -> str:
+def mask_to_text(mask: Tensor) -> str:
     """A mask as it is stored: a 1 for each protected image, a 0 for each clean one, in the order of the set."""
     return "".join("1" if one else "0" for one in mask.tolist())

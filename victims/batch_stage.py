@@ -14,19 +14,19 @@ from torchvision.transforms import v2
 
 from datamodules.images import to_float
 from victims.defences import Operation
-from victims.purify import rounded
+from victims.input_stage import rounded
 
-Lesson = tuple[Tensor, Tensor]
+ImagesAndTargets = tuple[Tensor, Tensor]
 
 
-def taught(
+def apply_batch_stage(
     operations: list[Operation],
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     classes: int,
     generator: torch.Generator,
-) -> Lesson:
+) -> ImagesAndTargets:
     """A batch as the model learns from it.
 
     Args:
@@ -41,12 +41,12 @@ def taught(
         Images, float B×C×H×W in [0, 1], and what cross-entropy takes: without such operations the labels as they are,
         else soft ones, float B×K.
     """
-    mine = [operation for operation in operations if operation.name in LESSONS]
+    mine = [operation for operation in operations if operation.name in BATCH_STAGE]
     if not mine:
         return images, labels
     targets = F.one_hot(labels, classes).float()
     for name, values in mine:
-        images, targets = LESSONS[name](model, images, targets, generator, *values)
+        images, targets = BATCH_STAGE[name](model, images, targets, generator, *values)
     return images, targets
 
 
@@ -68,21 +68,27 @@ def seeded(generator: torch.Generator) -> Iterator[None]:
         yield
 
 
-def mixup(model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, alpha: float) -> Lesson:
+def mixup(
+    model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, alpha: float
+) -> ImagesAndTargets:
     """Mixed with the batch's previous image (Zhang et al., 2018)."""
     with seeded(generator):
-        mixed: Lesson = v2.MixUp(alpha=alpha)(images, targets)
+        mixed: ImagesAndTargets = v2.MixUp(alpha=alpha)(images, targets)
     return mixed
 
 
-def cutmix(model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, alpha: float) -> Lesson:
+def cutmix(
+    model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, alpha: float
+) -> ImagesAndTargets:
     """A box from the batch's previous image (Yun et al., 2019)."""
     with seeded(generator):
-        mixed: Lesson = v2.CutMix(alpha=alpha)(images, targets)
+        mixed: ImagesAndTargets = v2.CutMix(alpha=alpha)(images, targets)
     return mixed
 
 
-def noise(model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, sigma: float) -> Lesson:
+def noise(
+    model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, sigma: float
+) -> ImagesAndTargets:
     """Gaussian noise; ``sigma`` in grey levels."""
     drawn = torch.randn(images.shape, generator=generator).to(images.device)
     return (images + drawn * sigma / 255).clamp(0, 1), targets
@@ -90,7 +96,7 @@ def noise(model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Ge
 
 def randaugment(
     model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, count: int, magnitude: int
-) -> Lesson:
+) -> ImagesAndTargets:
     """RandAugment (Cubuk et al., 2020) on whole grey levels, each image by its own draws."""
     return _each(v2.RandAugment(count, magnitude), images, generator), targets
 
@@ -100,7 +106,9 @@ def _each(change: Callable[[Tensor], Tensor], images: Tensor, generator: torch.G
         return to_float(torch.stack([change(image) for image in rounded(images)]))
 
 
-def ueraser(model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, count: int) -> Lesson:
+def ueraser(
+    model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, count: int
+) -> ImagesAndTargets:
     """Of ``count`` strong augmentations of each image, the one that the model errs on most (after Qin et al., 2023)."""
     tried = torch.stack([strong(images, generator) for _ in range(count)])
     with evaluating(model), torch.no_grad():
@@ -147,7 +155,7 @@ def cloud(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def adversarial(
     model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, epsilon: float, steps: int
-) -> Lesson:
+) -> ImagesAndTargets:
     """Projected gradient ascent of the loss within ``epsilon`` grey levels of each pixel (Madry et al., 2018)."""
     bound = epsilon / 255
     start = (2 * torch.rand(images.shape, generator=generator) - 1).to(images.device)
@@ -161,6 +169,6 @@ def adversarial(
     return changed, targets
 
 
-LESSONS: dict[str, Callable[..., Lesson]] = {
+BATCH_STAGE: dict[str, Callable[..., ImagesAndTargets]] = {
     f.__name__: f for f in (mixup, cutmix, noise, randaugment, ueraser, adversarial)
 }

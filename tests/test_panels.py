@@ -16,11 +16,11 @@ import yaml
 from conftest import SMALL
 
 from experiments import sweep as sweep_file
-from experiments.board import BOARD, panel_metrics
 from experiments.cli import main
 from experiments.config import Config, compose, names
 from experiments.grid import read_grid
 from experiments.logs import _wandb_run, make_loggers
+from experiments.panels import PANELS, panel_metrics
 from experiments.sweep import LAST_ALONE, combinations, run_of, wandb_sweep
 
 
@@ -39,7 +39,7 @@ def test_tensorboard_holds_the_same_curves_and_pictures(tiny: Callable[..., Path
     assert main(["train", "data=npz", f"data.path={tiny()}", f"run_dir={folder}", *SMALL, *options]) == 0
     events = EventAccumulator(str(folder / "tensorboard"), {"scalars": 0, "images": 0, "tensors": 0}).Reload()
     tags = events.Tags()
-    media = {name for panels in BOARD.values() for panel in panels if panel.kind == "media" for name in panel.metrics}
+    media = {name for panels in PANELS.values() for panel in panels if panel.kind == "media" for name in panel.metrics}
     assert media == {"pictures", "final"}
     assert set(panel_metrics()) - media <= set(tags["scalars"])
     assert {"pictures", "final/standard", "final/fast_worst", "final/victims"} <= set(tags["images"])
@@ -154,7 +154,7 @@ def test_the_dashboard_is_made_once_and_then_renewed(
     assert f"W&B workspace: {Workspace.url}" in capsys.readouterr().out
     assert [name for name, _ in Workspace.saved] == ["ConfounderGAN", "renewed"]
     for _, sections in Workspace.saved:
-        assert [section.name for section in sections] == list(BOARD)
+        assert [section.name for section in sections] == list(PANELS)
         charts = [chart for section in sections for chart in section.panels]
         assert {name for c in charts for name in (*c.y, *c.metrics, *c.media_keys)} == set(panel_metrics())
 
@@ -201,7 +201,7 @@ def test_an_agent_of_wandb_is_given_each_combination_as_a_command(
     assert trained[1][0].run_dir == "runs/sweeps/epsilon/run1"
     folder = tmp_path / trained[1][0].run_dir
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("")  # it was stopped: the same command goes on
+    (folder / "config.yaml").write_text("")  # it was stopped: the same command resumes it
     monkeypatch.setenv("WANDB_RUN_ID", "run1")
     cell = asked["parameters"]["cell"]["values"][1]
     assert main(["sweep", "sweep=epsilon", f"cell={cell}"]) == 0
@@ -272,7 +272,7 @@ def test_faults_of_a_sweep_are_named(
     path.write_text(yaml.safe_dump(spec | {"parameters": parameters}))
     assert main(["sweep", f"sweep={path}", "dry_run=true"]) == 2
     assert expected in capsys.readouterr().err
-    path.write_text(yaml.safe_dump(spec | {"variants": {"lent": {"trained_on": "digits"}}}))
+    path.write_text(yaml.safe_dump(spec | {"variants": {"transfer": {"trained_on": "digits"}}}))
     assert main(["sweep", f"sweep={path}", "dry_run=true"]) == 2
     assert "trained_on is for grids; use grid=" in capsys.readouterr().err
     assert main(["sweep", "sweep=epsilom"]) == 2

@@ -1,4 +1,4 @@
-"""What is looked at while the generator learns: pictures, and victims trained briefly on what it gives now."""
+"""Periodic evaluation while the generator is trained: pictures, and victims trained briefly on its current noise."""
 
 import shutil
 from contextlib import suppress
@@ -24,7 +24,7 @@ from victims.config import Recipe
 from victims.train import train_victim
 
 
-class Watch(pl.Callback):
+class PeriodicVictimEvaluation(pl.Callback):
     """Every so many epochs, and after the last: a picture grid, and victims (clean, standard, fast) on a small budget.
 
     The victims are measured on the clean validation part, so nothing that one decides by them has seen the test part.
@@ -42,6 +42,11 @@ class Watch(pl.Callback):
     def __init__(self, folder: Path, data: ImageDataModule, recipe: Recipe, every: int, seed: int) -> None:
         self.folder, self.data, self.recipe, self.every, self.seed = folder, data, recipe, every, seed
         self.clean: dict[str, Any] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Its key in checkpoints: the class's first name, so that earlier checkpoints are still read."""
+        return "Watch"
 
     def state_dict(self) -> dict[str, Any]:
         return self.clean

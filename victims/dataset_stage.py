@@ -11,14 +11,16 @@ from datamodules.images import ImageSet, to_float
 from victims.config import RECIPES, Recipe
 from victims.defences import Operation
 from victims.denoise import autoencoder
-from victims.purify import CHUNK, PURIFIERS, Purifier, rounded, through
+from victims.input_stage import CHUNK, PURIFIERS, Purifier, apply_input_stage, rounded
 
-Brief = Callable[[ImageSet, Recipe], nn.Module]  # trains a classifier on all of a set, by a recipe, without a defence
+BriefTraining = Callable[
+    [ImageSet, Recipe], nn.Module
+]  # trains a classifier on all of a set, by a recipe, without a defence
 PROBE = replace(RECIPES["quick"], arch="linear", lr=0.02, augment="none")
 
 
-def sift(
-    operations: list[Operation], images: ImageSet, recipe: Recipe, brief: Brief, seed: int, device: torch.device
+def apply_dataset_stage(
+    operations: list[Operation], images: ImageSet, recipe: Recipe, brief: BriefTraining, seed: int, device: torch.device
 ) -> tuple[ImageSet, list[Purifier]]:
     """The set that a victim trains on, by the operations in their order; those that act on batches are passed over.
 
@@ -47,7 +49,7 @@ def sift(
         else:
             continue
         purifiers.append(change)
-        images = ImageSet(through([change], images.images), images.labels)
+        images = ImageSet(apply_input_stage([change], images.images), images.labels)
     return images, purifiers
 
 

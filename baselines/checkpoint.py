@@ -1,4 +1,4 @@
-"""What a long fit has done so far, in a file: a killed fit goes on there, and ends with the same noise."""
+"""What a long fit has done so far, in a file: a killed fit resumes there, and ends with the same noise."""
 
 import io
 import time
@@ -8,25 +8,25 @@ from typing import Any
 import torch
 
 from datamodules.config import DataError
+from datamodules.files import write_atomic
 from datamodules.images import ImageSet
-from datamodules.protected import write_atomic
 
 EVERY = 30.0  # seconds at least between two writings
 
 
-class Resumable:
+class ResumableFit:
     """What methods share whose fit takes minutes and more.
 
     Attributes:
-        keep: file for the state of a fit that is under way; None keeps nothing. Who set it removes it, once what was
-            fitted has done its work: killed before that, the fit need not be done again.
+        checkpoint_path: file for the state of a fit that is under way; None keeps nothing. Who set it removes it, once
+            what was fitted has done its work: killed before that, the fit need not be done again.
     """
 
-    keep: Path | None = None
+    checkpoint_path: Path | None = None
 
 
-class Kept:
-    """The state of one fit, written now and then, with torch's random state; used inside ``own_randomness``.
+class FitCheckpoint:
+    """The state of one fit, written now and then, with torch's random state; used inside ``isolated_rng``.
 
     Args:
         path: of the file; None keeps nothing.

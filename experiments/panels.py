@@ -23,7 +23,7 @@ class Panel:
     x: str = STEP
 
 
-BOARD: dict[str, tuple[Panel, ...]] = {
+PANELS: dict[str, tuple[Panel, ...]] = {
     "Protection": (
         Panel(
             "Accuracy of brief victims on clean validation images, while the generator learns",
@@ -73,8 +73,8 @@ BOARD: dict[str, tuple[Panel, ...]] = {
         Panel("Stored files, and the victims' curves", ("final",), "media"),
     ),
     "Throughput and cost": (
-        Panel("Images a second", ("images_per_second",)),
-        Panel("Seconds an epoch", ("seconds_per_epoch",)),
+        Panel("Images per second", ("images_per_second",)),
+        Panel("Seconds per epoch", ("seconds_per_epoch",)),
         Panel(
             "Seconds of each phase",
             (
@@ -106,7 +106,7 @@ BEST: dict[str, Literal["min", "max"]] = {
 def panel_metrics() -> dict[str, str]:
     """Every metric that a panel shows, and the title of the first that does."""
     found: dict[str, str] = {}
-    for panels in BOARD.values():
+    for panels in PANELS.values():
         for panel in panels:
             for name in panel.metrics:
                 found.setdefault(name, panel.title)

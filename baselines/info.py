@@ -10,7 +10,7 @@ NORMS = {"linf": "L∞", "l2": "L2", "l0": "L0", None: "none"}
 
 
 @dataclass(frozen=True)
-class Facts:
+class MethodInfo:
     """A row.
 
     Attributes:
@@ -38,7 +38,7 @@ NONE = "no network"
 
 
 def implied(method: Method, c: BaselinesConfig, images: int) -> float:
-    """Backward passes an image that the published algorithm takes with these options, counted by hand from its steps.
+    """Backward passes per image that the published algorithm takes with these options, counted by hand from its steps.
 
     The least that it can do; 0 where no network is trained. EMN: of one round.
 
@@ -67,15 +67,15 @@ def implied(method: Method, c: BaselinesConfig, images: int) -> float:
 
 
 def pattern_passes(c: BaselinesConfig) -> tuple[float, float]:
-    """Backward passes an image through the auxiliary classifier and through the head of ``patterns``.
+    """Backward passes per image through the auxiliary classifier and through the head of ``patterns``.
 
     A tenth of the images is kept from both, and another tenth of the rest from the classifier.
     """
-    taught = c.patterns.second_reader != "none"
-    return 0.9 * 0.9 * c.patterns.second_epochs * taught, 0.9 * c.patterns.head_epochs
+    used = c.patterns.auxiliary_classifier != "none"
+    return 0.9 * 0.9 * c.patterns.auxiliary_epochs * used, 0.9 * c.patterns.head_epochs
 
 
-def facts() -> list[Facts]:
+def method_infos() -> list[MethodInfo]:
     """A row for every baseline, in the order of ``Method``."""
     c = BaselinesConfig()
     tap, hypo = c.tap.surrogate.epochs, c.hypo.surrogate.epochs
@@ -88,7 +88,7 @@ def facts() -> list[Facts]:
             "error-minimising noise",
             "Huang et al., ICLR 2021",
             FITTED,
-            f"{implied('emn', c, IMAGES):.0f} a round",
+            f"{implied('emn', c, IMAGES):.0f} per round",
         ),
         ("ar", "autoregressive perturbations", "Sandoval-Segura et al., NeurIPS 2022", SHAPE, NONE),
         ("cuda", "class-wise convolution", "Sadasivan et al., CVPR 2023", SHAPE, NONE),
@@ -141,5 +141,5 @@ def facts() -> list[Facts]:
     rows = []
     for name, title, paper, images, cost in lines:
         protection = make_protection(name, c, 8.0)
-        rows.append(Facts(name, title, paper, NORMS[protection.norm], not protection.label_free, images, cost))
+        rows.append(MethodInfo(name, title, paper, NORMS[protection.norm], not protection.label_free, images, cost))
     return rows

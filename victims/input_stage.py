@@ -28,7 +28,7 @@ def rounded(images: Tensor) -> Tensor:
     return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def through(purifiers: list[Purifier], images: Tensor) -> Tensor:
+def apply_input_stage(purifiers: list[Purifier], images: Tensor) -> Tensor:
     """Images, uint8 N×C×H×W, after all purifiers, in order."""
     for purifier in purifiers:
         images = torch.cat([purifier(part) for part in images.split(CHUNK)])
@@ -106,7 +106,7 @@ def lowpass(images: Tensor, share: float) -> Tensor:
 
 
 def sharpen(images: Tensor, factor: float) -> Tensor:
-    """Away from a smoothed copy; images of less than 3 pixels a side stay as they are."""
+    """Away from a smoothed copy; images of less than 3 pixels per side stay as they are."""
     return rounded(adjust_sharpness(to_float(images), factor))
 
 
@@ -129,4 +129,4 @@ class Purified(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float B×K, of images, float B×C×H×W in [0, 1], rounded to whole grey levels first."""
-        return self.net(to_float(through(self.purifiers, rounded(images).cpu()).to(images.device)))
+        return self.net(to_float(apply_input_stage(self.purifiers, rounded(images).cpu()).to(images.device)))

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from datamodules.protected import Passes
+from datamodules.protection import Passes
 
 
-class Tally:
+class PassCounter:
     """Counts the images that go forward and back through networks, by hooks on them; no formula.
 
     A backward pass is counted whenever a gradient reaches a network's output, so a second one through the same output
@@ -27,21 +27,21 @@ class Tally:
     def __init__(self, *networks: nn.Module) -> None:
         self.forward = self.backward = 0
         for network in networks:
-            self.watch(network)
+            self.attach(network)
 
-    def watch(self, network: nn.Module) -> None:
+    def attach(self, network: nn.Module) -> None:
         """Counts this network's passes too."""
-        network.register_forward_hook(self._went)
+        network.register_forward_hook(self._on_forward)
 
     @contextmanager
-    def everywhere(self, *kinds: type[nn.Module]) -> Iterator[None]:
+    def count_all(self, *kinds: type[nn.Module]) -> Iterator[None]:
         """Counts the passes of all networks of these kinds, those too that are only made inside."""
 
-        def went(network: nn.Module, inputs: Any, output: Any) -> None:
+        def on_forward(network: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(network, kinds):
-                self._went(network, inputs, output)
+                self._on_forward(network, inputs, output)
 
-        hook = register_module_forward_hook(went)
+        hook = register_module_forward_hook(on_forward)
         try:
             yield
         finally:
@@ -51,10 +51,10 @@ class Tally:
         """What was counted, for each of so many images."""
         return Passes(self.forward / images, self.backward / images)
 
-    def _went(self, network: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def _on_forward(self, network: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         self.forward += len(output)
         if output.requires_grad:
-            output.register_hook(self._came)
+            output.register_hook(self._on_backward)
 
-    def _came(self, gradient: Tensor) -> None:
+    def _on_backward(self, gradient: Tensor) -> None:
         self.backward += len(gradient)
