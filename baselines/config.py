@@ -248,14 +248,14 @@ class PatternsConfig:
     dropout: float = option(0.3, "share of the head's inputs dropped in training", ge=0, lt=1)
     pattern: Literal["waves", "thirds", "tints"] = option(
         "thirds",
-        "what stands for a class: patterns of period 2 (for small pictures), of three, or tints of middle and rim (for "
-        "pictures of similar colours)",
+        "what stands for a class; waves: period-2 patterns (for small pictures), thirds: period-3 patterns, tints: "
+        "colours of middle and rim (for pictures of similar colours)",
     )
     amplitude: float = option(0.75, "share of the bound that the patterns take", gt=0, lt=1)
     mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")
     temperature: float = option(
         0.5,
-        "high: doubtful images get mixtures, low: the likeliest class's pattern; 0: what kept images ask for",
+        "high: doubtful images get mixtures, low: the likeliest class's pattern; 0: what held-out images ask for",
         ge=0,
     )
     head_epochs: int = option(60, "epochs of the head", ge=0)

@@ -151,6 +151,13 @@ class Option:
         return {"int": "integer", "float": "number", "bool": "true|false", "str": "text"}[self.type.__name__]
 
     @property
+    def noun(self) -> str:
+        """The type in words, with its article where it takes one."""
+        if "|" in self.kind or self.kind == "text":
+            return self.kind
+        return f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
+
+    @property
     def range(self) -> str:
         """The bounds in words; empty without any."""
         signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -163,7 +170,7 @@ class Option:
         tests = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__} if self.bounds else {}
         if all(tests[k](v) for k, v in self.bounds.items()):
             return None
-        return f"expected a {self.kind} {self.range}, found {value}"
+        return f"expected {self.noun} {self.range}, found {value}"
 
 
 def options(schema: Any = Config, prefix: str = "") -> dict[str, Option]:
@@ -327,7 +334,7 @@ def _set(conf: Any, known: dict[str, Option], key: str, value: Any) -> str | Non
             OmegaConf.update(conf, key, before)
         return fault
     except OmegaConfBaseException:
-        return f"expected a {option.kind}, found {value!r}"
+        return f"expected {option.noun}, found {value!r}"
 
 
 def contradictions(section: Any) -> list[str]:

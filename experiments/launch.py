@@ -95,7 +95,7 @@ def started_by(options: Placement, prefix: str = "trainer.") -> ClusterEnvironme
     return None
 
 
-def join(options: Placement) -> dist.Store | None:
+def join_processes(options: Placement) -> dist.Store | None:
     """The store in which this run's processes have met, if they were started from outside; None if there is one.
 
     Raises:
@@ -105,23 +105,23 @@ def join(options: Placement) -> dist.Store | None:
     environment = started_by(options)
     if environment is None or environment.world_size() == 1:
         return None
-    store = meet(environment, options.join_minutes)
+    store = wait_for_processes(environment, options.join_minutes)
     # a restart by torchrun finds the keys of the attempt before
     return dist.PrefixStore(f"confoundergan/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
-def meet(environment: ClusterEnvironment, minutes: float) -> dist.Store:
+def wait_for_processes(environment: ClusterEnvironment, minutes: float) -> dist.Store:
     """Waits until all processes are there; the same store at every call.
 
     Raises:
         RunError: the port is taken, or a process has not come within ``minutes``.
     """
     address = environment.main_address, environment.main_port
-    return _meet(*address, environment.global_rank(), environment.world_size(), minutes)
+    return _wait_for_processes(*address, environment.global_rank(), environment.world_size(), minutes)
 
 
 @functools.cache
-def _meet(host: str, port: int, rank: int, world: int, minutes: float) -> dist.Store:
+def _wait_for_processes(host: str, port: int, rank: int, world: int, minutes: float) -> dist.Store:
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = host, str(port)
     limit = timedelta(minutes=minutes)
     late = f"{host}:{port}: not all {world} processes have come here within {minutes:g} minutes"
@@ -139,7 +139,7 @@ def _meet(host: str, port: int, rank: int, world: int, minutes: float) -> dist.S
     return store
 
 
-class MeetingDDP(DDPStrategy):
+class WaitingDDP(DDPStrategy):
     """DDP whose processes have met before they form their group.
 
     Three backward passes per batch, each using some of the parameters, need ``find_unused_parameters`` (Lightning's
@@ -161,7 +161,7 @@ class MeetingDDP(DDPStrategy):
             backend = self._get_process_group_backend()
             dist.init_process_group(
                 backend,
-                store=meet(self.cluster_environment, self.minutes),
+                store=wait_for_processes(self.cluster_environment, self.minutes),
                 rank=self.global_rank,
                 world_size=self.world_size,
                 timeout=STEP,

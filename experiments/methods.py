@@ -33,7 +33,7 @@ from datamodules.protected import MANIFEST, ManifestHeader, write_protected
 from datamodules.protection import Passes
 from experiments.config import OURS, Config, ConfigError, TrainerConfig
 from experiments.folder import RunError, is_main, progress_bar, versions, write_json
-from experiments.launch import MeetingDDP, started_by
+from experiments.launch import WaitingDDP, started_by
 from experiments.logs import make_loggers
 from gan.encoder import PretrainedEncoder
 from gan.module import ConfounderGAN
@@ -255,7 +255,7 @@ def make_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int,
         accelerator=options.accelerator,
         devices=options.devices or "auto",
         num_nodes=options.num_nodes,
-        strategy=MeetingDDP(options.join_minutes) if several else "auto",
+        strategy=WaitingDDP(options.join_minutes) if several else "auto",
         plugins=plugins,
         precision=PRECISIONS[options.precision],
         max_epochs=epochs,

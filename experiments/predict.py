@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from callbacks.retraining import long_timeout_group
-from experiments.launch import MeetingDDP, explain_lost_processes, processes, started_by, suppress_known_warnings
+from experiments.launch import WaitingDDP, explain_lost_processes, processes, started_by, suppress_known_warnings
 from experiments.owner_config import ProtectConfig
 from gan.protection import NoiseMaker
 from photos.folder import Summary
@@ -72,7 +72,7 @@ def predict(
         accelerator=config.accelerator,
         devices=config.devices or "auto",
         num_nodes=config.num_nodes,
-        strategy=MeetingDDP(config.join_minutes) if several else "auto",
+        strategy=WaitingDDP(config.join_minutes) if several else "auto",
         plugins=[environment] if environment else [],
         logger=False,
         enable_checkpointing=False,

@@ -12,7 +12,7 @@ from experiments.config import Config, ConfigError
 from experiments.data import make_data
 from experiments.evaluate import check_weights, evaluate_seed, finish, reopen, summed_up
 from experiments.folder import check_code, create_run_dir, describe, existing_run_dir, is_main, rank_zero_print
-from experiments.launch import explain_lost_processes, join, processes, suppress_known_warnings
+from experiments.launch import explain_lost_processes, join_processes, processes, suppress_known_warnings
 from experiments.logs import log_end
 from experiments.methods import cost_of, protect_seed, user_callbacks
 from victims.classifier import check_arch
@@ -61,7 +61,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
         raise ConfigError(fault)
     check_weights(config.victim.resolved())
     user_callbacks(config.trainer)  # raises what is wrong with their names, before there is a folder
-    store = join(config.trainer)
+    store = join_processes(config.trainer)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
     # raises what is wrong with sharing a batch
     EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed, world=processes(config.trainer))

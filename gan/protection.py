@@ -180,11 +180,11 @@ def load_generator(path: Path) -> tuple[TrainedGenerator, GeneratorCard, str]:
     return TrainedGenerator(generator, card.epsilon), card, sha256
 
 
-def save_noise(path: Path, network: NoiseNetwork, facts: dict[str, Any]) -> str:
-    """Writes a noise network alone, with its options and ``facts`` as its card; returns the sha256 of its file."""
+def save_noise(path: Path, network: NoiseNetwork, fields: dict[str, Any]) -> str:
+    """Writes a noise network alone; its options and ``fields`` are its card. Returns the sha256 of its file."""
     data = save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()})
     sha256 = hashlib.sha256(data).hexdigest()
-    card = {"format": FORMAT, "sha256": sha256, "noise": asdict(network.options), **facts}
+    card = {"format": FORMAT, "sha256": sha256, "noise": asdict(network.options), **fields}
     write_atomic(path, data)
     write_atomic(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
     return sha256

@@ -53,7 +53,7 @@ def test_command_line_wins_over_files() -> None:
         ("gan.epsilonn=8", "gan.epsilonn: no such key; did you mean 'gan.epsilon'?"),
         ("max_epochs=3", "max_epochs: no such key; did you mean 'trainer.max_epochs'?"),
         ("gan.epsilon=abc", "gan.epsilon: expected a number, found 'abc'"),
-        ("seeds=2.5", "seeds: expected a integer, found '2.5'"),
+        ("seeds=2.5", "seeds: expected an integer, found '2.5'"),
         ("gan.epsilon=nan", "gan.epsilon: expected a finite number, found nan"),
         ("gan.epsilon=0.03", "gan.epsilon: expected a number ≥ 1, ≤ 64, found 0.03"),
         ("data.val_fraction=1", "data.val_fraction: expected a number > 0, < 1, found 1.0"),

@@ -22,7 +22,7 @@ from datamodules.batches import EpochBatches
 from experiments.cli import main
 from experiments.config import ConfigError, compose
 from experiments.folder import RunError, check_code, code, create_run_dir, environment, is_main
-from experiments.launch import explain_lost_processes, join, meet, started_by
+from experiments.launch import explain_lost_processes, join_processes, started_by, wait_for_processes
 
 SCRIPT = Path(__file__).parents[1] / "experiments" / "slurm" / "train.sbatch"
 JOB = {
@@ -130,12 +130,12 @@ def test_a_port_in_use_and_a_process_that_never_comes() -> None:
         with pytest.raises(
             RunError, match=f"MASTER_PORT: {port} is in use on 127.0.0.1; set MASTER_PORT to a free port"
         ):
-            meet(Place(port), 0.02)
+            wait_for_processes(Place(port), 0.02)
     with pytest.raises(
         RunError, match="not all 2 processes have come here within 0.02 minutes .* or raise join_minutes"
     ):
-        meet(Place(port), 0.02)
-    assert join(compose([])[0].trainer) is None  # nobody else was started
+        wait_for_processes(Place(port), 0.02)
+    assert join_processes(compose([])[0].trainer) is None  # nobody else was started
 
 
 def test_the_main_process_names_the_folder_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

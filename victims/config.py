@@ -37,8 +37,8 @@ class Recipe:
             half a cosine to 0.
         gamma: see ``milestones``.
         smoothing: share of each label that is spread over all classes.
-        patience: epochs without a better accuracy on the kept images after which the training ends, with the weights of
-            the best epoch; 0: it runs to its end.
+        patience: epochs without a better accuracy on the held-out images after which the training ends, with the
+            weights of the best epoch; 0: it runs to its end.
         size: pixels per side that all images are brought to first, protected or clean; 0: they stay as they are.
         share: of each class's images that are protected; the others are clean.
         class_share: of the classes that are protected.
@@ -149,7 +149,9 @@ class VictimConfig:
     weights: str = option("", "file of pretrained weights (.pth, .safetensors) of arch; empty: those known by its name")
     optimizer: Literal["recipe", "sgd", "adamw"] = option("recipe", "optimizer; recipe: the recipe's own")
     smoothing: float = option(0.0, "label smoothing: share of each label spread over all classes", ge=0, lt=1)
-    patience: int = option(0, "early stopping: epochs without a better accuracy on its own kept images; 0: none", ge=0)
+    patience: int = option(
+        0, "early stopping: epochs without a better accuracy on its own held-out images; 0: none", ge=0
+    )
     size: int = option(0, "all images are brought to this many pixels per side first; 0: as they are", ge=0, le=1024)
     share: float = option(1.0, "share of each class's images that are protected; the others are clean", ge=0, le=1)
     class_share: float = option(1.0, "share of the classes that are protected", ge=0, le=1)

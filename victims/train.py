@@ -50,7 +50,8 @@ class VictimReport:
     model: nn.Module
 
     def scores(self) -> dict[str, dict[str, float]]:
-        """Each metric at the last epoch, at its own peak, and where the kept part would stop, of the measured epochs.
+        """Each metric at the last epoch, at its own peak, and where the held-out part would stop, of the measured
+        epochs.
 
         The peak is chosen by the test images, hence an upper bound that no attacker can reach knowingly.
         """

@@ -36,8 +36,8 @@ class TileField:
 class PatternGenerator(nn.Module):
     """g: an image gives its noise, n = ε·tanh(g(x)), in one forward pass and without a label.
 
-    An encoder reads the image, a head says softly which class it is, and every class has a pattern of its own, a wave
-    (a small tile repeated over the whole image) or a tint of the middle and of the rim:
+    An encoder reads the image, a head gives the probability of each class, and every class has a pattern of its own, a
+    periodic one (a small tile repeated over the whole image) or a colour of the middle and of the rim:
 
         n = ε·tanh(Σ_k c_k(x) · s_k · pattern_k − l(x)),  c(x) = √p(x),  p(x) = softmax(z(x) / τ)
 
@@ -45,8 +45,8 @@ class PatternGenerator(nn.Module):
     auxiliary classifier.
 
     With the root, c has length 1: a doubtful image gets as much noise as a sure one, in a mixture from which its odds
-    can be read. With tints, l(x) levels the image's own colours where those vary little, so that tints stand out; with
-    waves l is 0. The patterns are those of ``textures``.
+    can be read. With colour patterns, l(x) levels the image's own colours where those vary little, so that the pattern
+    stands out; with periodic ones l is 0. The patterns are those of ``textures``.
 
     The names of weights and buffers are those of the files that the first build of this project wrote.
 
@@ -59,7 +59,7 @@ class PatternGenerator(nn.Module):
         epsilon: the bound ε of the noise, in [0, 1] pixel units (8/255 for eight grey levels).
 
     Raises:
-        ValueError: there are more classes than different waves.
+        ValueError: there are more classes than different patterns.
     """
 
     keeps_gray = False
@@ -93,7 +93,7 @@ class PatternGenerator(nn.Module):
             nn.Dropout(options.dropout),
             nn.Linear(options.hidden, classes),
         )
-        family = "thirds" if options.pattern == "thirds" else "waves"  # tints: of the one class without
+        family = "thirds" if options.pattern == "thirds" else "waves"  # tints: of the one class without a colour
         self.register_buffer("tiles", textures(classes, channels, family))
         self.register_buffer("tints", torch.zeros(classes, ZONES, channels))
         self.register_buffer("usual", torch.zeros(ZONES * channels))
@@ -102,7 +102,7 @@ class PatternGenerator(nn.Module):
         self.uses_colour = options.pattern == "tints"
 
     def choose_colour_patterns(self, means: Tensor, labels: Tensor) -> None:
-        """Gives classes tints in place of waves, but for the one that gets none, from the training images' zone means.
+        """Gives classes colours in place of periodic patterns, but for the one without, from the images' zone means.
 
         Args:
             means: float N×(ZONES·C) in grey levels, of ``textures.zone_means``.
@@ -141,11 +141,12 @@ class PatternGenerator(nn.Module):
         return self.epsilon * torch.tanh(pattern)
 
     def zone_tiles(self, code: Tensor, means: Tensor | None) -> Tensor:
-        """The noise of images of any size, as the tile that repeats over each zone of them (one zone without tints).
+        """The noise of images of any size, as the tile that repeats over each zone of them (one zone without colour
+        patterns).
 
         Args:
             code: float B×K.
-            means: of ``zone_means``, float B×(ZONES·C) in [0, 1]; read with tints only.
+            means: of ``zone_means``, float B×(ZONES·C) in [0, 1]; read with colour patterns only.
 
         Returns:
             float B×Z×C×t×t in [-ε, ε]; a zone's pixel (y, x) has the noise at (y mod t, x mod t) of its tile.
@@ -162,7 +163,7 @@ class PatternGenerator(nn.Module):
 
         Args:
             code: float 1×K.
-            image: float 1×C×h×w in [0, 1], the picture or a copy of any size, whose zone means tints read.
+            image: float 1×C×h×w in [0, 1], the picture or a copy of any size, whose zone means colour patterns need.
         """
         tiles = self.zone_tiles(code, zone_means(image.float()) if self.uses_colour else None)
         return TileField(tiles[0].permute(0, 2, 3, 1).cpu().numpy())
@@ -172,11 +173,11 @@ class PatternGenerator(nn.Module):
         return class_shares(code, self.temperature, self.mixing) * self.strength
 
     def _tile(self, shares: Tensor) -> Tensor:
-        """The waves' tile before the bound, float B×C×t×t."""
+        """The periodic patterns' tile before the bound, float B×C×t×t."""
         return (shares[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
 
     def _colours(self, shares: Tensor, means: Tensor) -> Tensor:
-        """Each zone's tint less the image's own before the bound, float B×ZONES×C, from zone means in [0, 1]."""
+        """Each zone's colour less the image's own before the bound, float B×ZONES×C, from zone means in [0, 1]."""
         own = ((means - self.usual)[:, None] * self.quiet).sum(2)
         return ((shares[..., None] * self.tints.flatten(1)).sum(1) - own / self.epsilon).unflatten(1, (ZONES, -1))
 
@@ -206,7 +207,7 @@ def build_pattern_generator(
         load: read a pretrained encoder's weights; without it they come with the generator's file.
 
     Raises:
-        ValueError: there is no such auxiliary classifier for these images, or more classes than different waves.
+        ValueError: there is no such auxiliary classifier for these images, or more classes than different patterns.
     """
     encoder, arch = build_encoder(options, channels, load), options.auxiliary_classifier
     second = None if arch == "none" else ScratchClassifier(arch, classes, channels, size)

@@ -28,13 +28,13 @@ FITTED_CLASSIFIER, READ, LEARNED = 0.7, 0.85, 0.95  # shares of the fit that are
 
 class Patterns(ProtectsByGenerator):
     """The first build of this project: every class has a pattern that was chosen by hand, and an image gets the mixture
-    of them in which a classifier reads it (``PatternGenerator``).
+    of them by its class probabilities (``PatternGenerator``).
 
     In this order: an auxiliary classifier is trained from scratch; the frozen encoder's features of all images are read
-    once and brought to mean 0 and deviation 1; a small head learns the classes from them; with ``pattern=tints`` tints
-    are chosen; with ``temperature=0`` the temperature is the likeliest for the tenth of the images, stratified, that
-    was kept from all of this (temperature scaling, Guo et al., ICML 2017). ``fit`` uses labels, ``protect`` none: any
-    image of the fitted channels, of any size, in one forward pass.
+    once and brought to mean 0 and deviation 1; a small head learns the classes from them; with ``pattern=tints``
+    colours are chosen; with ``temperature=0`` the temperature is the likeliest for the tenth of the images, stratified,
+    that was kept from all of this (temperature scaling, Guo et al., ICML 2017). ``fit`` uses labels, ``protect`` none:
+    any image of the fitted channels, of any size, in one forward pass.
 
     There is no adversarial game, though the first build had one: a discriminator D, a surrogate S and the generator
     took turns after all this. Measured with D or with S switched off, at most 0.12 % of the protected pixels changed,

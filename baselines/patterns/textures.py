@@ -1,19 +1,22 @@
-"""The classes' patterns: fine waves, patterns of period 3, or tints of the middle and of the rim.
+"""The classes' patterns: fine patterns of period 2 or 3, or colours of the middle and of the rim.
 
-Why waves and no learned tiles: a victim that crops at random meets a texture in every phase, so all that a filter and
-a mean can read of it is the energy in a narrow band, where pictures have little. A clean picture has no such energy,
-which a victim takes for one of the classes, whatever the picture shows.
+Option values: ``waves`` are period-2 patterns, ``thirds`` period-3 patterns, ``tints`` colour patterns.
 
-Why three pixels (``thirds``): strides and pools halve. A wave of two or four pixels meets them in step: behind a stem
-of stride 2 it is flat or gone, by its phase, and a VGG or a stem with a stride learns the picture first. Three pixels
-never fall in step with a power of two. Signs of such a wave (+ - +) also have a mean of a third, which is read as a
-tint is. Colours in which red and green differ come first: pictures, JPEGs above all, have next to none so fine. On
-pictures of 32 pixels, whose classifiers have no stride so early, patterns of period 2 (``waves``) protected unseen
-images better (docs/METHOD.md).
+Why periodic patterns and no learned tiles: a victim that crops at random sees a texture in every phase, so all that a
+filter and a mean can use of it is the energy in a narrow band, where pictures have little. A clean picture has no such
+energy, which a victim takes for one of the classes, whatever the picture shows.
 
-Why tints: the mean response of a fresh network's filters moves with a tint itself, but with the square of a wave, so a
-tint is read within the first batches. It is never read as surely, since pictures have tints of their own; hence only
-for pictures of much the same colours (stained cells), which networks learn too fast for waves (docs/METHOD.md).
+Why period 3: strides and pools halve. A pattern of period 2 or 4 is in step with them: behind a stem of stride 2 it is
+flat or gone, depending on its phase, and a VGG or a stem with a stride learns the picture first. A period of 3 is never
+in step with a power of two. The signs of such a pattern (+ - +) also have a mean of a third, which is read as a colour
+is. Channel signs in which red and green differ come first: pictures, JPEGs above all, have next to none so fine. On
+pictures of 32 pixels, whose classifiers have no stride so early, period-2 patterns protected unseen images better
+(docs/METHOD.md).
+
+Why colours: the mean response of a fresh network's filters changes linearly with a colour, but with the square of a
+periodic pattern, so a colour is learned within the first batches. It is never as reliable, since pictures have colours
+of their own; hence only for pictures of much the same colours (stained cells), which networks learn too fast for
+periodic patterns (docs/METHOD.md).
 """
 
 import itertools
@@ -23,16 +26,16 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-# pixels per side of the tiles, the smallest that holds enough waves is taken
+# pixels per side of the tiles, the smallest that holds enough patterns is taken
 SIDES = {"waves": (2, 4, 8, 16, 32, 64), "thirds": tuple(range(3, 64, 6))}
 # signs of the channels, in the order in which they are taken
 COLOURS = {
     "waves": ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)),
     "thirds": ((1, -1, 1), (-1, 1, 1), (1, 1, -1), (1, 1, 1)),  # the least like a picture's grey first
 }
-FINE = 3 / 8  # waves: least cycles per pixel along one axis; 1/2 is the Nyquist frequency
-BAND = (0.2, 0.45)  # thirds: cycles per pixel along an axis, where it is not the same all along
-PHASE = 0.6  # radians; no pixel then falls on a zero of a wave
+FINE = 3 / 8  # period 2: least cycles per pixel along one axis; 1/2 is the Nyquist frequency
+BAND = (0.2, 0.45)  # period 3: cycles per pixel along an axis, where it is not the same all along
+PHASE = 0.6  # radians; no pixel then falls on a zero of a pattern
 ZONES = 2  # the middle and the rim, of about equal areas
 MIDDLE = 0.8  # radius of the middle, in halves of the sides
 QUIET = 5.0  # grey levels (standard deviation) of zone means that the noise can level out within its bound
@@ -57,16 +60,16 @@ def textures(classes: int, channels: int, family: str) -> Tensor:
     """
     colours = torch.tensor(COLOURS[family] if channels == 3 else ((1,),), dtype=torch.float32)
     for side in SIDES[family]:
-        waves = period_2_patterns(side) if family == "waves" else period_3_patterns(side)
-        if len(waves) * len(colours) >= classes:
-            return torch.stack([colour[:, None, None] * wave for colour in colours for wave in waves][:classes])
+        found = period_2_patterns(side) if family == "waves" else period_3_patterns(side)
+        if len(found) * len(colours) >= classes:
+            return torch.stack([colour[:, None, None] * signs for colour in colours for signs in found][:classes])
     raise ValueError(f"{classes} classes are more than there are textures for images of {channels} channels")
 
 
 def period_2_patterns(side: int) -> list[Tensor]:
     """Signs of the oblique waves of a tile near the Nyquist frequency, float side×side each, the finest first.
 
-    Waves that a flip of the picture turns into each other count once.
+    Those that a flip of the picture turns into each other count once.
     """
     cycles = [(down, right) for down in range(side // 2 + 1) for right in range(side // 2 + 1)]
     cycles = sorted((c for c in cycles if max(c) >= FINE * side), key=lambda c: (-(c[0] ** 2 + c[1] ** 2), c))
@@ -105,13 +108,13 @@ def zone_means(images: Tensor) -> Tensor:
 
 
 def colour_patterns(means: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """One colour per class and zone: far apart in the space of zone means, and against the grain of the pictures.
+    """One colour per class and zone: far apart in the space of zone means, and unlike the class's own pictures.
 
-    The first is no tint at all: clean pictures, which have none, then all look like the class that gets it, instead of
-    being told apart by whatever else a victim learned. The others are corners of the colour cube (a finer grid where
+    The first is no colour at all: clean pictures, which have none, then all look like the class that gets it, instead
+    of being told apart by whatever else a victim learned. The others are corners of the colour cube (a finer grid where
     there are too few), chosen one by one to lie farthest from those before, by the Mahalanobis distance of the training
     images' zone means. Each class gets the one that its own pictures resemble least (an optimal assignment), so that
-    the colours a picture has by nature speak for another class. Our design.
+    the colours a picture has by nature indicate another class. Our design.
 
     Args:
         means: of ``zone_means``, of the training images, in grey levels.
