@@ -126,6 +126,7 @@ class ImageDataModule(pl.LightningDataModule):
         rows = {"train": train, "val": rows["val"] if len(rows["val"]) else rows_val, "test": rows["test"]}
         if config.fast_fraction:
             rows["unseen"] = unseen
+        cut_here = {"unseen", *(name for side, name in enumerate(PARTS) if not (found.parts == side).any())}
         parts = {name: ImageSet(found.images, labels[chosen], chosen) for name, chosen in rows.items()}
         for name, part in parts.items():
             absent = sorted(set(range(self.classes)) - set(part.labels.tolist()))
@@ -133,6 +134,12 @@ class ImageDataModule(pl.LightningDataModule):
                 own = (labels == absent[0]).numpy()
                 bound = len(np.unique(groups[own]))
                 held = f"{own.sum()} images" + (f" in {bound} groups that stay together" if bound < own.sum() else "")
+                if name not in cut_here and name != "train":
+                    raise DataError(
+                        f"{self.title}: the source's own {name} part has no image of class "
+                        f"{self.class_names[absent[0]]!r}; add some to it, or leave the class out with data.classes "
+                        f"(the class has {held}; {len(found.skipped)} of all images were left out)"
+                    )
                 raise DataError(
                     f"data.{'limit' if config.limit else 'val_fraction'}: the {name} part has no image of class "
                     f"{self.class_names[absent[0]]!r}; every part needs every class: give more images or other shares "

@@ -34,9 +34,10 @@ from torch import Tensor
 
 from datamodules.config import Aspect, DataError
 from datamodules.decode import BadImage, TargetFormat, decode, read, refit
-from datamodules.source import Listing, Raw
+from datamodules.source import PARTS, Listing, Raw
 
-VERSION = 1
+VERSION = 2
+NOWHERE = -1  # the part of an image that is in none
 CHUNK = 32  # images per task: small enough for a smooth bar, large enough that handing over costs nothing
 
 
@@ -62,7 +63,8 @@ class Cached:
     Attributes:
         images: uint8 N×C×H×W, memory-mapped; writing to it changes no file.
         labels: int64 N.
-        parts: integer N, the index in PARTS of the source's own division; all 0 where it has none.
+        parts: integer N, the index in PARTS of the source's own division, all 0 where it has none; NOWHERE for images
+            that are left out because a copy of them is in a later part.
         groups: integer N, equal for images that must stay together: a group of the source, else copies of one image.
         digests: uint8 N×16, equal for equal pixels.
         class_names: in label order.
@@ -173,7 +175,9 @@ def _build(listing: Listing, wanted: CacheSpec, folder: Path, title: str) -> Non
         parts = np.zeros(count, np.int64) if listing.parts is None else listing.parts
         hashes = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
         groups = _groups(listing.groups, rows, hashes)
-        np.savez(partial / "rows.npz", labels=listing.labels[rows], parts=parts[rows], groups=groups, digests=hashes)
+        parts, copies = _without_copies(parts[rows], hashes)
+        skipped += [(listing.names[rows[i]], reason) for i, reason in copies]
+        np.savez(partial / "rows.npz", labels=listing.labels[rows], parts=parts, groups=groups, digests=hashes)
         about = {
             "title": title,
             "wanted": asdict(wanted),
@@ -186,6 +190,26 @@ def _build(listing: Listing, wanted: CacheSpec, folder: Path, title: str) -> Non
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _without_copies(parts: np.ndarray, digests: np.ndarray) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """Takes images out of their part of which a copy is in a later one: a test image must not be trained on.
+
+    Args:
+        parts: int64 N, the index in PARTS of the source's own division.
+        digests: uint8 N×16.
+
+    Returns:
+        The parts, NOWHERE for images that were taken out, and for each of these its row and the reason.
+    """
+    _, image = np.unique(np.ascontiguousarray(digests).view("V16")[:, 0], return_inverse=True)
+    last = np.zeros(image.max() + 1, np.int64)
+    np.maximum.at(last, image, parts)
+    out = np.flatnonzero(parts < last[image])
+    reasons = [(int(row), f"a copy of an image of the {PARTS[last[image[row]]]} part") for row in out]
+    kept = parts.copy()
+    kept[out] = NOWHERE
+    return kept, reasons
 
 
 def _groups(named: Sequence[str] | None, rows: np.ndarray, digests: np.ndarray) -> np.ndarray:

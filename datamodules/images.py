@@ -1,5 +1,7 @@
 """Image sets: labelled uint8 images, in memory or in a memory-mapped file larger than memory."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 
@@ -55,6 +57,16 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     return len(labels) / (classes * labels.bincount(minlength=classes).float())
 
 
+def class_folders(class_names: Sequence[str]) -> list[str]:
+    """The classes' folders, which sort in label order, since ``ImageFolder`` numbers classes by it.
+
+    Names that sort otherwise ("10" before "2") get their label before them, with zeros: "02-2", "10-10".
+    """
+    plain = [folder_name(name) for name in class_names]
+    digits = len(str(len(plain) - 1))
+    return plain if plain == sorted(plain) else [f"{label:0{digits}}-{name}" for label, name in enumerate(plain)]
+
+
 def folder_name(class_name: str) -> str:
-    """A class's folder: its name without what file systems forbid."""
+    """A class's name without what file systems forbid."""
     return "".join(c if c.isalnum() or c in "-_. " else "_" for c in class_name).strip(" .") or "_"

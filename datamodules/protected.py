@@ -3,12 +3,14 @@
 ::
 
     <folder>/<class>/<number>.png      lossless, any ImageFolder reads it
+    <folder>/metadata.csv              file name, label and class of every image, for Hugging Face's ``imagefolder``
     <folder>/manifest.jsonl            first line: about the set; then one line per image, in the order of the source
 
 Every file gets its final name complete (written beside it, then renamed). While a set is being written the manifest is
 called ``manifest.partial.jsonl``; a killed writer resumes there.
 """
 
+import csv
 import hashlib
 import io
 import json
@@ -26,13 +28,13 @@ from torch.utils.data import Dataset
 
 from datamodules.config import DataError
 from datamodules.files import write_atomic
-from datamodules.images import ImageSet, folder_name
+from datamodules.images import ImageSet, class_folders
 from datamodules.protection import UNITS, Norm, change_sizes
 
 FORMAT = 1
 SHOWN = 5  # faulty files that a message names
 READ_AS_IMAGES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # by any ImageFolder
-MANIFEST, PARTIAL = "manifest.jsonl", "manifest.partial.jsonl"
+MANIFEST, PARTIAL, METADATA = "manifest.jsonl", "manifest.partial.jsonl", "metadata.csv"
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,9 @@ def write_protected(
             raise DataError(f"{manifest}: belongs to another protected set; choose another folder or delete this one")
     if final.exists():
         return
-    for name in header.class_names:
-        (folder / folder_name(name)).mkdir(parents=True, exist_ok=True)
+    folders = class_folders(header.class_names)
+    for name in folders:
+        (folder / name).mkdir(parents=True, exist_ok=True)
     # a torn last line (killed while writing it) is written again
     done = partial.read_text().split("\n")[1:-1] if partial.exists() else []
     write_atomic(partial, "\n".join([first, *done, ""]).encode())
@@ -126,14 +129,25 @@ def write_protected(
                     )
             before, after = (t.permute(0, 2, 3, 1).numpy() for t in (part.images, protected))
             for i, label in enumerate(part.labels.tolist()):
-                path = Path(folder_name(header.class_names[label])) / f"{start + i:06d}.png"
+                path = Path(folders[label]) / f"{start + i:06d}.png"
                 data = _png(after[i])
                 write_atomic(folder / path, data)
                 original, stored = (hashlib.sha256(b).hexdigest() for b in (before[i].tobytes(), data))
                 entry = Entry(path.as_posix(), label, original, stored, int(linf[i]))
                 lines.write(json.dumps(asdict(entry)) + "\n")
             lines.flush()
+    entries = [Entry(**json.loads(line)) for line in partial.read_text().splitlines()[1:]]
+    write_atomic(folder / METADATA, _metadata(entries, header.class_names))
     os.replace(partial, final)
+
+
+def _metadata(entries: list[Entry], class_names: list[str]) -> bytes:
+    """The table that Hugging Face's ``imagefolder`` looks for: file name, label and class of every image."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file_name", "label", "class"])
+    table.writerows((entry.path, entry.label, class_names[entry.label]) for entry in entries)
+    return text.getvalue().encode()
 
 
 class OtherVersion(ValueError):

@@ -24,11 +24,17 @@ SIDES = {
     "testing": "test",
 }  # fmt: skip
 COLUMNS = {
-    "file": ("file", "filename", "file_name", "image", "image_id", "path", "name", "id"),
-    "label": ("label", "class", "target", "category", "diagnosis", "finding", "y"),
+    "file": (
+        "file", "filename", "file_name", "image", "image_id", "image_name", "image_path", "image_file", "img",
+        "img_name", "img_path", "path", "filepath", "file_path", "name", "id", "id_code", "isic_id",
+    ),
+    "label": (
+        "label", "class", "target", "category", "diagnosis", "dx", "finding", "label_name", "class_name", "class_id",
+        "benign_malignant", "y",
+    ),
     "group": ("group", "patient", "patient_id", "patientid", "lesion", "lesion_id", "subject", "subject_id"),
     "part": ("part", "split", "set"),
-}
+}  # fmt: skip
 
 
 def tree_identity(root: Path) -> str:
@@ -181,7 +187,8 @@ def from_folders(tree: Tree) -> tuple[list[Row], list[tuple[str, str]]]:
 def from_table(tree: Tree, table: Path) -> tuple[list[Row], list[tuple[str, str]]]:
     """Rows of a CSV with a header: file and label, optionally group (patient, lesion) and split (train, val, test).
 
-    File names may leave out folders or the suffix where that is unambiguous.
+    File names may leave out folders or the suffix where that is unambiguous, and may begin with the path of the root or
+    the end of it.
 
     Returns:
         Rows, and the images without a label with that reason.
@@ -208,7 +215,7 @@ def from_table(tree: Tree, table: Path) -> tuple[list[Row], list[tuple[str, str]
         if columns[key] is None:
             raise DataError(
                 f"{table}: has no {key} column (its header is {', '.join(header)}); name one of them "
-                f"{' or '.join(COLUMNS[key][:3])}"
+                f"{', '.join(COLUMNS[key][:-1])} or {COLUMNS[key][-1]}"
             )
     known = _known(tree.images)
     rows: dict[str, Row] = {}
@@ -217,7 +224,8 @@ def from_table(tree: Tree, table: Path) -> tuple[list[Row], list[tuple[str, str]
         if not any(cell.strip() for cell in line):
             continue
         cells = {key: line[i].strip() if i is not None and i < len(line) else "" for key, i in columns.items()}
-        name = known.get(cells["file"].replace("\\", "/").removeprefix("./"))
+        written = cells["file"].replace("\\", "/").removeprefix("./")
+        name = known.get(written) or known.get(_below(written, tree.root))
         if name is None:
             missing.append(f"{cells['file'][:60]!r} (line {number})")
             continue
@@ -236,6 +244,16 @@ def from_table(tree: Tree, table: Path) -> tuple[list[Row], list[tuple[str, str]
     skipped = [(name, "no line in the table") for name in tree.images if name not in rows]
     skipped += [(row.name, "no label in the table") for row in rows.values() if not row.label]
     return [row for row in rows.values() if row.label], skipped
+
+
+def _below(written: str, root: Path) -> str:
+    """A path as it stands below the root, if it begins with the root's path or the end of it; else as it is."""
+    parts, above = PurePosixPath(written).parts, root.resolve().parts
+    for folder in (above, (*above[:-1], root.stem)):  # an archive has the folder's name and a suffix
+        for length in range(min(len(parts) - 1, len(folder)), 0, -1):
+            if parts[:length] == folder[-length:]:
+                return "/".join(parts[length:])
+    return written
 
 
 def _delimiter(text: str) -> str:

@@ -334,7 +334,7 @@ def _set(conf: Any, known: dict[str, Option], key: str, value: Any) -> str | Non
             OmegaConf.update(conf, key, before)
         return fault
     except OmegaConfBaseException:
-        return f"expected {option.noun}, found {value!r}"
+        return f"expected {option.noun}, found {value!r} (it is: {option.help})"
 
 
 def contradictions(section: Any) -> list[str]:

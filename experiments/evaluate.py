@@ -25,7 +25,7 @@ from datamodules.protected import MANIFEST, ProtectedDataset
 from datamodules.renames import current_option
 from experiments import results
 from experiments.config import OURS, Config, ConfigError, compose, leaves, options
-from experiments.data import make_data
+from experiments.data import check_networks, make_data
 from experiments.folder import RunError, describe, is_main, newest, progress_bar, rank_zero_print, versions, write_json
 from experiments.logs import log_end, make_loggers
 from experiments.methods import linf_bound
@@ -205,6 +205,7 @@ def evaluate(arguments: list[str]) -> None:
         raise ConfigError([f"victim.arch: {fault}"])
     check_weights(config.victim.resolved())
     data = make_data(config)
+    check_networks(config, data, ["victim.arch"])
     seeds = {
         config.seed + i: (run / f"seed-{config.seed + i}" if config.seeds > 1 else run) for i in range(config.seeds)
     }

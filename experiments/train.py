@@ -9,7 +9,7 @@ import torch
 from datamodules.base import ImageDataModule
 from datamodules.batches import EpochBatches
 from experiments.config import Config, ConfigError
-from experiments.data import make_data
+from experiments.data import check_networks, make_data
 from experiments.evaluate import check_weights, evaluate_seed, finish, reopen, summed_up
 from experiments.folder import check_code, create_run_dir, describe, existing_run_dir, is_main, rank_zero_print
 from experiments.launch import explain_lost_processes, join_processes, processes, suppress_known_warnings
@@ -63,6 +63,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
     user_callbacks(config.trainer)  # raises what is wrong with their names, before there is a folder
     store = join_processes(config.trainer)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind
+    check_networks(config, data, ["victim.arch", "gan.classifier.arch", "gan.surrogates.kinds"])
     # raises what is wrong with sharing a batch
     EpochBatches(len(data.parts["train"]), config.data.batch_size, config.seed, world=processes(config.trainer))
     with explain_lost_processes("the run can be resumed with resume=<its folder>"):

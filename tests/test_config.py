@@ -55,6 +55,10 @@ def test_command_line_wins_over_files() -> None:
         ("gan.epsilon=abc", "gan.epsilon: expected a number, found 'abc'"),
         ("seeds=2.5", "seeds: expected an integer, found '2.5'"),
         ("gan.epsilon=nan", "gan.epsilon: expected a finite number, found nan"),
+        (
+            "gan.epsilon=8/255",
+            "gan.epsilon: expected a number, found '8/255' (it is: largest change of a pixel, in grey levels of 255 (8 means 8/255))",
+        ),
         ("gan.epsilon=0.03", "gan.epsilon: expected a number ≥ 1, ≤ 64, found 0.03"),
         ("data.val_fraction=1", "data.val_fraction: expected a number > 0, < 1, found 1.0"),
         (

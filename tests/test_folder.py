@@ -1,10 +1,12 @@
 """``folder``: every layout that people have, and every mistake that they make."""
 
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def photos(root: Path, names: dict[str, int] | None = None, each: int = 20, wher
         for i in range(each):
             path = root / where.format(name=name, i=i)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(picture(80 * k, 1000 * k + i, (15 + i % 7, 12 + i % 5)))
+            path.write_bytes(picture(80 * k, crc32(where.encode()) + 1000 * k + i, (15 + i % 7, 12 + i % 5)))
     return root
 
 
@@ -357,3 +359,41 @@ def test_a_folder_of_photos_trains_from_end_to_end(tmp_path: Path, capsys: Any) 
     shown = capsys.readouterr().out
     assert "3 classes, 16×16×3" in shown
     assert "cat 11 (1.00)" in shown or "cat 10 (" in shown
+
+
+@pytest.mark.parametrize("form", ["absolute", "from above", "below its own name"])
+def test_a_table_may_name_files_with_the_root_before_them(tmp_path: Path, form: str) -> None:
+    root = photos(tmp_path / "data" / "flat", where="{name}{i:03d}.jpg")
+    before = {"absolute": f"{root.resolve()}/", "from above": "data/flat/", "below its own name": "flat/"}[form]
+    lines = [f"{before}{path.name},{path.name[:3]}" for path in sorted(root.iterdir())]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label", *lines]))
+    assert total(opened(root, labels=str(tmp_path / "table.csv"))) == len(lines)
+
+
+def test_a_table_with_another_root_is_refused(tmp_path: Path) -> None:
+    """A file of the same name elsewhere is not the one that is meant."""
+    root = photos(tmp_path / "flat", where="{name}/{i:03d}.jpg")
+    lines = [f"other/{path.parent.name}/{path.name},x" for path in sorted(root.rglob("*.jpg"))]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label", *lines]))
+    with pytest.raises(DataError, match="names 40 files that are not in"):
+        opened(root, labels=str(tmp_path / "table.csv"))
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_copies_of_test_images_are_not_trained_on(tmp_path: Path, copies: int) -> None:
+    root = photos(tmp_path / "all", each=60, where="train/{name}/{i:03d}.jpg")
+    photos(root, each=60, where="test/{name}/{i:03d}.jpg")
+    for i in range(copies):
+        shutil.copy(root / "test" / "cat" / f"{i:03d}.jpg", root / "train" / "cat" / f"copy{i}.jpg")
+    module = opened(root)
+    assert module.skipped == [(f"train/cat/copy{i}.jpg", "a copy of an image of the test part") for i in range(copies)]
+    digests = {name: {bytes(image.numpy()) for image in part.images} for name, part in module.parts.items()}
+    assert not digests["test"] & (digests["train"] | digests["val"] | digests["unseen"])
+    assert len(module.parts["test"]) == 120
+
+
+def test_a_class_that_the_own_test_part_lacks_is_named_with_it(tmp_path: Path) -> None:
+    root = photos(tmp_path / "all", {"cat": 0, "dog": 1, "emu": 2}, where="train/{name}/{i:03d}.jpg")
+    photos(root, where="test/{name}/{i:03d}.jpg")
+    with pytest.raises(DataError, match="own test part has no image of class 'emu'; add some .* data.classes"):
+        opened(root)

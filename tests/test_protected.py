@@ -1,5 +1,6 @@
 """Protected sets on disk and the generator's file: bounds after decoding, nothing half-written, nothing taken on trust."""
 
+import csv
 import hashlib
 import json
 import os
@@ -79,6 +80,34 @@ def test_files_decode_to_what_was_protected_within_the_bound(tmp_path: Path, cha
     for path, label in folder.samples:
         entry = next(e for e in stored.entries if e.path == Path(path).relative_to(tmp_path / "set").as_posix())
         assert entry.label == label
+
+
+@pytest.mark.parametrize("count", [2, 12, 1000])
+def test_others_number_classes_as_the_manifest_does(tmp_path: Path, count: int) -> None:
+    """``ImageFolder`` numbers folders in the order of their names, in which "10" comes before "2"."""
+    names = [str(k) for k in range(count)]
+    labels = torch.arange(count)
+    images = ImageSet(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), labels)
+    header = replace(HEADER, class_names=names, images=count)
+    write_protected(tmp_path / "set", images, lambda part: part.images, header)
+    stored = ProtectedDataset(tmp_path / "set")
+    found = ImageFolder(str(tmp_path / "set"))
+    labels_of = {str(tmp_path / "set" / entry.path): entry.label for entry in stored.entries}
+    assert dict(found.samples) == labels_of
+    assert stored.classes == names
+    assert (found.classes == names) == (count == 2), "names that sort in label order stay as they are"
+
+
+def test_a_table_names_every_image_with_its_label(tmp_path: Path) -> None:
+    images = clean()
+    write_protected(tmp_path / "set", images, strongest, HEADER)
+    with (tmp_path / "set" / "metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    stored = ProtectedDataset(tmp_path / "set")
+    assert [row["file_name"] for row in rows] == [entry.path for entry in stored.entries]
+    assert [int(row["label"]) for row in rows] == stored.targets
+    assert {row["class"] for row in rows} == set(stored.classes)
+    stored.load()  # the table is no picture that the manifest does not list
 
 
 def test_a_protection_that_breaks_its_bound_is_refused(tmp_path: Path) -> None:

@@ -493,3 +493,16 @@ def test_watch_measures_on_the_validation_part(
     small_run(tiny(), tmp_path / "run", "victim.check_every=1", "victim.check_epochs=1")
     assert sizes == [6] * 5  # clean once, standard and fast in both epochs, never the 15 test images
     assert PeriodicVictimEvaluation is periodic.PeriodicVictimEvaluation
+
+
+@pytest.mark.parametrize(
+    "key", ["victim.arch=levit_128", "gan.classifier.arch=levit_128", "gan.surrogates.kinds=levit_128@16"]
+)
+def test_networks_that_cannot_be_built_are_refused_before_anything_runs(
+    key: str, tiny: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert main(["train", "data=npz", f"data.path={tiny()}", *SMALL, key, f"run_dir={folder}"]) == 2
+    name = key.partition("=")[0]
+    assert re.search(f"^error: {name}: 'levit_128' (cannot be built|is too large) .*$", capsys.readouterr().err, re.M)
+    assert not folder.exists()

@@ -13,7 +13,7 @@ from torch import nn
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
 from victims import pretrained
-from victims.classifier import NARROW, build_classifier
+from victims.classifier import NARROW, build_classifier, check_builds
 from victims.config import RECIPES, VictimConfig
 from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import Unavailable, build_pretrained
@@ -376,3 +376,23 @@ def test_a_network_too_large_for_the_images_says_so() -> None:
 def test_a_victim_whose_loss_is_no_number_is_no_protection() -> None:
     with pytest.raises(FloatingPointError, match=r"the victim's loss is nan in its epoch \d; lower victim.lr"):
         train_victim(blobs(), blobs(30, 1), 3, replace(FAST, lr=1e30, epochs=3), 0)
+
+
+@pytest.mark.parametrize("arch", ["narrow_mixer", "narrow_vit", "mixer_s32_224"])
+@pytest.mark.parametrize("side", [16, 28, 30, 47])
+def test_mixers_and_transformers_take_sides_that_eight_does_not_divide(arch: str, side: int) -> None:
+    model = build_classifier(arch, 3, 1, (side, side))
+    assert model(torch.zeros(2, 1, side, side)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("arch", ["maxvit_tiny_tf_224", "levit_128", "xcit_nano_12_p8_224"])
+def test_networks_that_cannot_take_small_images_say_so_in_one_line(arch: str) -> None:
+    state = torch.random.get_rng_state()
+    fault = check_builds(arch, 3, 3, (32, 32))
+    if fault is None:  # a later timm may build it: then it works
+        assert build_classifier(arch, 3, 3, (32, 32)).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    else:
+        assert "32×32 images" in fault
+        assert "\n" not in fault
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert check_builds("narrow", 3, 3, (32, 32)) is None

@@ -128,10 +128,7 @@ def build_classifier(arch: str, classes: int, channels: int, size: tuple[int, in
         layers = nn.Linear(values, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes)
         return Normalised(nn.Sequential(nn.Flatten(), *layers))
     small = max(size) <= SMALL
-    net = _timm(arch, classes, channels, size, small)
-    if small:
-        _small_stem(net)
-    model = Normalised(net)
+    model = Normalised(_timm(arch, classes, channels, size, small))
     _try(model, arch, channels, size)
     return model
 
@@ -141,11 +138,10 @@ def _try(model: nn.Module, arch: str, channels: int, size: tuple[int, int]) -> N
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, channels, *size))
-    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # timm's networks fail in their own ways
         raise ValueError(
-            f"{arch!r} is too large for {size[0]}×{size[1]} images ({reason}); choose a smaller network, or "
-            "enlarge the images (victim.size, data.size)"
+            f"{arch!r} is too large for {size[0]}×{size[1]} images ({_first_line(error)}); choose a smaller network, "
+            "or enlarge the images (victim.size, data.size)"
         ) from error
     model.train()
 
@@ -186,10 +182,38 @@ def _timm(arch: str, classes: int, channels: int, size: tuple[int, int], small: 
         options["img_size"] = size
     try:
         if patched and small:
-            return _small_patches(arch, options, size)
-        return timm.create_model(arch, pretrained=False, **options)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise ValueError(f"{arch!r} cannot be built for {size[0]}×{size[1]} images: {error}") from error
+            net = _small_patches(arch, options, size)
+        else:
+            net = timm.create_model(arch, pretrained=False, **options)
+        if small:
+            _small_stem(net)
+    except Exception as error:  # timm's networks fail in their own ways
+        raise ValueError(
+            f"{arch!r} cannot be built for {size[0]}×{size[1]} images ({_first_line(error)}); choose another "
+            "network, or enlarge the images (victim.size, data.size)"
+        ) from error
+    return net
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def check_builds(arch: str, classes: int, channels: int, size: tuple[int, int]) -> str | None:
+    """One line saying why a network cannot be had for these images, or None; global random state is not changed.
+
+    Args:
+        arch: as ``build_classifier``'s.
+        classes: number of classes K.
+        channels: 1 or 3.
+        size: height and width of the images.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            build_classifier(arch, classes, channels, size)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _eighth(size: tuple[int, int]) -> tuple[int, int]:
@@ -197,9 +221,13 @@ def _eighth(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _resize_patches(net: Any, size: tuple[int, int]) -> None:
-    """Gives a mixer made for 8×8 patches of another size patches of an eighth of the image's sides."""
-    old = net.stem.proj
-    net.stem.proj = nn.Conv2d(old.in_channels, old.out_channels, _eighth(size), stride=_eighth(size))
+    """Gives a mixer made for 8×8 patches of another size patches of an eighth of the image's sides.
+
+    Where eight of them do not fill a side, they are that many pixels larger, and overlap.
+    """
+    old, stride = net.stem.proj, _eighth(size)
+    kernel = size[0] - 7 * stride[0], size[1] - 7 * stride[1]
+    net.stem.proj = nn.Conv2d(old.in_channels, old.out_channels, kernel, stride=stride)
     net.stem.img_size = size
 
 
@@ -223,8 +251,8 @@ def _small_stem(net: nn.Module) -> None:
     """Replaces a downsampling first convolution by a 3×3 one of stride 1 and the stem's max-pool by nothing."""
     modules = dict(net.named_modules())
     name, conv = next((n, m) for n, m in modules.items() if isinstance(m, nn.Conv2d))
-    if "patch_embed" in name or (name.startswith("stem.proj") and conv.kernel_size == conv.stride):
-        return  # patches were sized above
+    if "patch_embed" in name or (name == "stem.proj" and hasattr(net.stem, "img_size")):
+        return  # patches were sized before
     if max(conv.stride) > 1 or max(conv.kernel_size) > 3:
         fresh = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None)
         _replace(net, name, fresh)
