@@ -252,10 +252,12 @@ class PatternsConfig:
         "colours of middle and rim (for pictures of similar colours)",
     )
     amplitude: float = option(0.75, "share of the bound that the patterns take", gt=0, lt=1)
-    mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")
+    mixing: Literal["root", "linear"] = option(
+        "root", "weight of a class in the code: the root of its probability, or the probability"
+    )
     temperature: float = option(
         0.5,
-        "high: doubtful images get mixtures, low: the likeliest class's pattern; 0: what held-out images ask for",
+        "high: doubtful images get mixtures, low: the likeliest class's pattern; 0: calibrated on held-out images",
         ge=0,
     )
     head_epochs: int = option(60, "epochs of the head", ge=0)

@@ -48,19 +48,19 @@ class DataConfig:
     labels: str = option("", "data=folder without class folders: CSV of file name and label (docs/DATA.md)")
     classes: str = option("", "class folders to use, separated by commas; empty: all (folder, imagenet100)")
     size: int = option(0, "images are brought to this many pixels per side; 0 keeps their own size", ge=0, le=1024)
-    aspect: Aspect = option("crop", "images that are not square: centre crop, black bars, or a changed shape")
+    aspect: Aspect = option("crop", "images that are not square: centre crop, black bars (pad), or stretched (resize)")
     color: Literal["own", "rgb", "gray"] = option("own", "channels; own: what the source has (files in folders: RGB)")
     max_bad: float = option(0.05, "share of images that may be unreadable; above it the run stops", ge=0, lt=1)
     cache: str = option("data/cache", "folder of decoded images, made once and used by every run")
-    limit: int = option(0, "use only so many training images, all classes in proportion; 0 uses all", ge=0)
-    test_fraction: float = option(0.2, "share cut off as test part where the source has none", gt=0, lt=1)
-    val_fraction: float = option(0.1, "share of the training images held back to watch a run by", gt=0, lt=1)
+    limit: int = option(0, "use at most this many training images, all classes in proportion; 0: all", ge=0)
+    test_fraction: float = option(0.2, "share held out as test part where the source has none", gt=0, lt=1)
+    val_fraction: float = option(0.1, "share of the training images held out for validation", gt=0, lt=1)
     fast_fraction: float = option(
         0.5, "share of the rest never seen by the generator (fast setting); 0 none", ge=0, lt=1
     )
-    split_seed: int = option(0, "seed of all divisions; the same for every seed of a run", ge=0)
+    split_seed: int = option(0, "seed of all splits; the same for every seed of a run", ge=0)
     batch_size: int = option(64, "images per step, over all processes together", ge=2)
-    workers: int = option(0, "processes that prepare batches, for each device", ge=0, le=64)
+    workers: int = option(0, "worker processes that prepare batches, per device", ge=0, le=64)
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""

@@ -35,7 +35,10 @@ class MyCallback(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         seen = trainer.callback_metrics
         if not trainer.sanity_checking:
-            print(f"epoch {trainer.current_epoch}: {seen['val_accuracy']:.0%} read right, {seen['val_psnr']:.1f} dB")
+            print(
+                f"epoch {trainer.current_epoch}: {seen['val_accuracy']:.0%} classified correctly, "
+                f"{seen['val_psnr']:.1f} dB"
+            )
 
 
 def main() -> None:

@@ -91,9 +91,9 @@ class Config:
     resume: str = option("", "train: folder of a stopped run, which is resumed unchanged")
     any_code: bool = option(False, "resume: continue even though the code or a library has changed since")
     run: str = option("", "evaluate, report, dashboard: folder of a finished run (or grid); empty: the newest run")
-    fast_dev_run: bool = option(False, "a few batches of everything, to see that it works; results mean nothing")
+    fast_dev_run: bool = option(False, "run a few batches of everything as a check; the results mean nothing")
     logger: Literal["csv", "wandb", "tensorboard"] = option(
-        "csv", "metrics.csv always; wandb too (offline without a key), or tensorboard"
+        "csv", "metrics.csv is always written; wandb (offline without a key) or tensorboard in addition"
     )
     project: str = option("confoundergan", "W&B project")
     group: str = option("", "W&B: group of the run; empty: the name of its folder, which all its seeds share")

@@ -55,7 +55,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         Panel("Size of a pixel's noise in grey levels: mean and largest", ("noise_mean_epoch", "noise_max_epoch")),
         Panel("PSNR in dB", ("psnr_epoch",)),
         Panel(
-            "Share of codes that surrogates read right, and how hard the game is (level)",
+            "Share of codes that surrogates classify correctly, and how hard the game is (level)",
             ("read_epoch", "level_epoch"),
         ),
         Panel("Stored files: PSNR in dB", ("imperceptibility/psnr", "imperceptibility/psnr_min"), "bar"),

@@ -44,10 +44,12 @@ class ClassifierConfig:
     head_epochs: int = option(60, "epochs of the head", ge=1)
     lr: float = option(1e-3, "learning rate of the head (AdamW)", gt=0)
     weight_decay: float = option(0.1, "weight decay of the head", ge=0)
-    mixing: Literal["root", "linear"] = option("root", "a class weighs by the root of its probability, or by it itself")
+    mixing: Literal["root", "linear"] = option(
+        "root", "weight of a class in the code: the root of its probability, or the probability"
+    )
     temperature: float = option(
         0.5,
-        "high: doubtful images get mixtures, low: the likeliest class's code; 0: what the validation part asks for",
+        "high: doubtful images get mixtures, low: the likeliest class's code; 0: calibrated on the validation part",
         ge=0,
     )
 
@@ -60,11 +62,13 @@ class NoiseConfig(NetworkConfig):
     warmup: float = option(0.02, "share of all batches over which the learning rate rises from 0", ge=0, lt=1)
     width: int = option(32, "channels at full resolution, doubled below", ge=8, le=512)
     code: int = option(32, "length of a class's code vector", ge=2, le=1024)
-    gain: float = option(3.0, "strength before the bound: more comes nearer to it, and is seen more", gt=0)
+    gain: float = option(
+        3.0, "strength before the bound; larger values come nearer to the bound and are more visible", gt=0
+    )
     luma: float = option(
         0.5, "share of the noise's energy in luma, which gray pictures keep; the rest is colour", gt=0, lt=1
     )
-    gate: float = option(1.0, "share of the noise that flat places get; textured ones get all; 1: no gate", gt=0, le=1)
+    gate: float = option(1.0, "share of the noise in smooth areas; textured ones get all of it; 1: no gate", gt=0, le=1)
 
 
 @dataclass
@@ -90,8 +94,10 @@ class SurrogatesConfig(NetworkConfig):
         "architectures, each with the pixels per side that it sees, joined by +; :gray sees the luma of protected "
         "pictures, :mono pictures that had one channel before",
     )
-    life: int = option(400, "steps of its own after which a surrogate starts anew; 0: never", ge=0)
-    told: int = option(10, "codes that a surrogate tells apart; of more classes each life gets others", ge=2)
+    life: int = option(400, "own steps after which a surrogate is restarted with new weights; 0: never", ge=0)
+    told: int = option(
+        10, "number of codes that a surrogate classifies; of more classes, others after each restart", ge=2
+    )
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
@@ -127,11 +133,13 @@ class TransformsConfig:
 class CurriculumConfig:
     """How the game becomes harder: first the pictures get their contrast and T comes in, then the noise gets weaker."""
 
-    contrast: float = option(0.1, "contrast of the pictures under the noise at the start; 1: as they are", gt=0, le=1)
-    boost: float = option(2.5, "gan.noise.gain times this until the pictures are as they are; 1: no boost", ge=1, le=10)
-    rate: float = option(0.005, "step of the level: up while surrogates read, down while they do not", ge=0, le=1)
-    high: float = option(0.45, "share read right above which the level rises", gt=0, lt=1)
-    low: float = option(0.3, "share read right below which the level falls", gt=0, lt=1)
+    contrast: float = option(0.1, "contrast of the pictures under the noise at the start; 1: full contrast", gt=0, le=1)
+    boost: float = option(2.5, "factor of gan.noise.gain until pictures have their full contrast; 1: none", ge=1, le=10)
+    rate: float = option(
+        0.005, "step of the level: up while surrogates classify codes correctly, else down", ge=0, le=1
+    )
+    high: float = option(0.45, "accuracy of a surrogate on codes above which its level rises", gt=0, lt=1)
+    low: float = option(0.3, "accuracy of a surrogate on codes below which its level falls", gt=0, lt=1)
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
@@ -147,10 +155,12 @@ class GanConfig:
     refine: int = option(800, "batches of the game on these images; 0: the noise network is used as it is", ge=0)
     pairing: Literal["random", "swap", "own"] = option(
         "random",
-        "whose code a picture gets in the game: a random one (an intervention on the noise); a random one, with the "
+        "class code of a picture in the game: a random one (an intervention on the noise); a random one, with the "
         "noise put on another picture; or its own class's",
     )
-    gan_loss: Literal["hinge", "least_squares", "none"] = option("least_squares", "adversarial loss; none trains no D")
+    gan_loss: Literal["hinge", "least_squares", "none"] = option(
+        "least_squares", "adversarial loss; none: no discriminator is trained"
+    )
     gan_weight: float = option(0.1, "weight of the adversarial loss in the noise network's objective", ge=0)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)

@@ -381,7 +381,7 @@ class ConfounderGAN(pl.LightningModule):
         return logged
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Logs, of images that are not trained on, what the noise costs and how often their class is read right.
+        """Logs, of images that are not trained on, what the noise costs and the auxiliary classifier's accuracy.
 
         Args:
             batch: as ``training_step``'s.

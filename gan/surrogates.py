@@ -141,7 +141,7 @@ class Curriculum(nn.Module):
 
     @property
     def read(self) -> float:
-        """Share that surrogates read right, the mean of their moving averages."""
+        """Accuracy of the surrogates on codes, the mean of their moving averages."""
         return self.reads.mean().item()
 
     def share(self, place: int) -> float:
@@ -166,7 +166,7 @@ class Curriculum(nn.Module):
 
         Args:
             place: in the pool.
-            read: share that it read right.
+            read: its accuracy on codes.
             mature: whether it has had time to learn; one that has not cannot make the game easier.
         """
         options = self.options

@@ -53,7 +53,7 @@ class Inspection:
         before: the photo, upright, in the colours of ``after``.
         after: the protected one.
         change: what the noise did.
-        class_name: the likeliest class by the generator's reading, which the noise spells.
+        class_name: the likeliest class by the generator's reading, which the noise encodes.
         share: its probability.
     """
 

@@ -48,7 +48,7 @@ def test_imperceptibility_by_hand() -> None:
 
 
 def coded(amount: int, seed: int = 0, count: int = 90) -> tuple[ImageSet, ImageSet]:
-    """Clean images without any class in them, and noise that spells the label by its column."""
+    """Clean images without any class in them, and noise that encodes the label by its column."""
     labels = torch.arange(count) % 3
     clean = torch.randint(60, 200, (count, 1, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     noise = torch.zeros(count, 1, 16, 16, dtype=torch.uint8)

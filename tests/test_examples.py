@@ -26,7 +26,7 @@ def shown(script: str, where: Path, *arguments: str) -> str:
 
 def test_a_plain_lightning_script_fits_keeps_loads_and_protects(tmp_path: Path) -> None:
     epoch, protected, change = shown("plain_lightning.py", tmp_path).splitlines()
-    assert (found := re.fullmatch(r"epoch 0: (\d+)% read right, (\d+\.\d) dB", epoch))
+    assert (found := re.fullmatch(r"epoch 0: (\d+)% classified correctly, (\d+\.\d) dB", epoch))
     assert int(found[1]) > 40, "of ten classes"
     assert 28 < float(found[2]) < 45
     assert protected == "protected 240 pictures, torch.uint8 (1, 32, 32)"
