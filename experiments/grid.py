@@ -382,7 +382,7 @@ def _cells(
 def _deciding(config: Config) -> dict[str, Any]:
     """What decides a protection: not the victims, nor where and how things are written."""
     tree = asdict(config)
-    kept = {"gan": tree["gan"], "epochs": config.trainer.max_epochs, "batch": config.data.batch_size}
+    kept = {"gan": config.gan.decisive(), "epochs": config.trainer.max_epochs, "batch": config.data.batch_size}
     if config.gan.start != "none":  # another file is another start
         kept["start"] = _digest(str(start_file(config.gan.start)))
     if config.trainer.callbacks:  # they may change what is learned

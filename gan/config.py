@@ -6,7 +6,7 @@ discriminator for imperceptibility and a bound; every value below is our choice.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, cast, get_type_hints
 
 from datamodules.config import option
@@ -122,6 +122,7 @@ class TransformsConfig:
     band: float = option(0.05, "a ring of frequencies removed", ge=0, le=1)
     noise: float = option(0.05, "Gaussian noise, deviation up to 8 grey levels", ge=0, le=1)
     zoom: float = option(0.05, "half to all of the area, enlarged", ge=0, le=1)
+    on_luma: float = option(1.0, "what a surrogate that sees luma alone gets of these shares", ge=0, le=1)
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""
@@ -158,6 +159,12 @@ class GanConfig:
         "class code of a picture in the game: a random one (an intervention on the noise); a random one, with the "
         "noise put on another picture; or its own class's",
     )
+    mixtures: float = option(
+        0.0,
+        "part of the pictures that get a mixture of two classes' codes in the game, as doubtful ones do",
+        ge=0,
+        le=1,
+    )
     gan_loss: Literal["hinge", "least_squares", "none"] = option(
         "least_squares", "adversarial loss; none: no discriminator is trained"
     )
@@ -168,6 +175,15 @@ class GanConfig:
     surrogates: SurrogatesConfig = field(default_factory=SurrogatesConfig)
     transforms: TransformsConfig = field(default_factory=TransformsConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+
+    def decisive(self) -> dict[str, Any]:
+        """The options as they are hashed: without later ones that are off, so that finished cells of a grid stay so."""
+        tree = asdict(self)
+        if not self.mixtures:
+            del tree["mixtures"]
+        if self.transforms.on_luma == 1:
+            del tree["transforms"]["on_luma"]
+        return tree
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""

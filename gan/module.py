@@ -24,6 +24,7 @@ from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
 from datamodules.split import stratified_group_split
 from gan.batchnorm import convert_sync_batch_norm
+from gan.codes import drawn_shares, mixed_code
 from gan.config import GanConfig, NetworkConfig, config_of
 from gan.field import enlarged, reduced
 from gan.networks import Discriminator, build_generator
@@ -313,10 +314,11 @@ class ConfounderGAN(pl.LightningModule):
         x = looked_at(images)
         if config.pairing == "own":
             known = (pool.codes[place][:, None] == self.generator.vectors[labels]).all(2).int()
-            codes, kept = known.argmax(0), known.any(0).float()
+            shares, kept = F.one_hot(known.argmax(0), pool.told).float(), known.any(0).float()
         else:
-            codes, kept = torch.randint(0, pool.told, (len(x),), generator=random).to(x.device), None
-        noise = self.generator.field_of(x, pool.codes[place][codes], self.curriculum.boost(place))
+            shares, kept = drawn_shares(len(x), pool.told, config.mixtures, random).to(x.device), None
+        vectors = mixed_code(shares.sqrt(), pool.codes[place])
+        noise = self.generator.field_of(x, vectors, self.curriculum.boost(place))
         carrier = looked_at(others) if config.pairing == "swap" else x
         metrics: dict[str, Tensor] = {}
 
@@ -330,9 +332,12 @@ class ConfounderGAN(pl.LightningModule):
             metrics["loss_d"] = loss.detach()
 
         shown = apply_noise(self.curriculum.pictures(carrier, place), noise)
-        logits = surrogate(transformed(shown, config.transforms, self.curriculum.share(place), random))
-        each = F.cross_entropy(logits, codes, reduction="none")
-        right = correctly_read(logits.detach(), codes)
+        touched = self.curriculum.share(place)
+        if surrogate.gray and not surrogate.mono:
+            touched *= config.transforms.on_luma
+        logits = surrogate(transformed(shown, config.transforms, touched, random))
+        each = F.cross_entropy(logits, shares, reduction="none")
+        right = correctly_read(logits.detach(), shares.argmax(1))
         if kept is not None:  # of a picture whose class this surrogate is not told, nothing is to be read
             each, right = (values * kept * (len(x) / kept.sum().clamp_min(1)) for values in (each, right))
         read = each.mean()

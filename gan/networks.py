@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.classifier import AuxiliaryClassifier
-from gan.codes import class_codes
+from gan.codes import class_codes, mixed_code
 from gan.config import ClassifierConfig, NoiseConfig
 from gan.field import GridField, enlarged, grid_field
 from gan.noise import NoiseNetwork
@@ -46,8 +46,7 @@ class Generator(nn.Module):
 
     def vector(self, logits: Tensor) -> Tensor:
         """The code vectors, float B×D of length √D, for class logits, float B×K."""
-        mixed = self.classifier.shares(logits) @ self.vectors
-        return mixed / (mixed.norm(dim=1, keepdim=True) + 1e-6) * self.vectors.shape[1] ** 0.5
+        return mixed_code(self.classifier.shares(logits), self.vectors)
 
     def field_of(self, images: Tensor, vectors: Tensor, boost: float = 1.0) -> Tensor:
         """Fields, float B×C×S×S in [-ε, ε], of images, float B×C×H×W in [0, 1], with code vectors, float B×D."""

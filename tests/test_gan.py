@@ -35,8 +35,8 @@ from datamodules.source import Listing
 from experiments.config import Config, compose
 from gan import module as module_file
 from gan import transforms as transforms_file
-from gan.classifier import TEMPERATURES, AuxiliaryClassifier
-from gan.codes import class_codes
+from gan.classifier import TEMPERATURES, AuxiliaryClassifier, class_shares
+from gan.codes import class_codes, drawn_shares, mixed_code
 from gan.config import (
     ClassifierConfig,
     CurriculumConfig,
@@ -674,6 +674,7 @@ class Seen(pl.Callback):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.codes: list[Tensor] = []
+        self.shares: list[Tensor] = []
         self.noise: list[Tensor] = []
         self.shown: list[Tensor] = []
         self.batches: list[Batch] = []
@@ -687,7 +688,8 @@ class Seen(pl.Callback):
 
         def asked(logits: Tensor, codes: Tensor, **options: Any) -> Tensor:
             if options.get("reduction") == "none":
-                self.codes.append(codes)
+                self.codes.append(codes.argmax(1))
+                self.shares.append(codes)
             return entropy(logits, codes, **options)
 
         monkeypatch.setattr(module_file, "apply_noise", noted)
@@ -746,6 +748,69 @@ def test_codes_and_pictures_are_paired_as_asked(pairing: str, monkeypatch: pytes
         agree.append((told[codes] == gan.generator.vectors[batch.labels]).all(1))
     share = torch.cat(agree).float().mean()
     assert share == 1 if pairing == "own" else 0.15 < share < 0.55
+
+
+@pytest.mark.parametrize("mixtures", [0.0, 0.5, 1.0])
+def test_drawn_shares_have_a_second_class_as_often_as_asked(mixtures: float) -> None:
+    shares = drawn_shares(4000, 5, mixtures, torch.Generator().manual_seed(0))
+    assert shares.shape == (4000, 5)
+    assert torch.allclose(shares.sum(1), torch.ones(4000))
+    assert ((shares > 0).sum(1) <= 2).all()
+    assert shares.amax(1).min() >= 0.5, "the first class is the likelier one"
+    assert (shares.amax(1) < 1).float().mean().item() == pytest.approx(mixtures, abs=0.03)
+    assert torch.bincount(shares.argmax(1), minlength=5).min() > 600, "every class is drawn"
+
+
+def test_a_mixed_code_is_as_long_as_a_class_s_own() -> None:
+    vectors = class_codes(40, 8)
+    mixed = mixed_code(torch.rand(6, 40, generator=torch.Generator().manual_seed(0)), vectors)
+    assert torch.allclose(mixed.norm(dim=1), torch.full((6,), 8**0.5), atol=1e-4)
+    assert torch.allclose(mixed_code(torch.eye(40), vectors), vectors, atol=1e-4)
+
+
+def test_mixtures_are_what_the_surrogate_is_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The noise carries the mixture's code, and the surrogate's target is the mixture, not its likelier class."""
+    seen = Seen(monkeypatch)
+    noise = NoiseConfig(lr=1e-9, width=8, code=8)
+    gan = fit(
+        small(mixtures=1.0, gan_loss="none", curriculum=CurriculumConfig(contrast=1.0, boost=1.0), noise=noise),
+        1,
+        callbacks=[seen],
+    )
+    told = gan.surrogates.codes[0]
+    for batch, shares, noise_seen in zip(seen.batches, seen.shares, seen.noise, strict=True):
+        assert ((shares > 0).sum(1) == 2).all()
+        protecting = mixed_code(class_shares(shares.clamp_min(1e-12).log(), 1.0, "root"), told)
+        assert torch.allclose(protecting, mixed_code(shares.sqrt(), told), atol=1e-2), "as protecting mixes them"
+        own = reduced(batch.images, 32)
+        assert torch.allclose(
+            noise_seen, gan.generator.field_of(own, mixed_code(shares.sqrt(), told)), atol=1e-3 * EPSILON
+        )
+
+
+@pytest.mark.parametrize("on_luma", [0.0, 1.0])
+def test_a_surrogate_of_luma_gets_its_part_of_what_happens_to_pictures(
+    on_luma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+    original = module_file.transformed
+
+    def noted(images: Tensor, options: Any, share: float, random: torch.Generator) -> Tensor:
+        shares.append(share)
+        return original(images, options, share, random)
+
+    monkeypatch.setattr(module_file, "transformed", noted)
+    config = small(
+        surrogates=SurrogatesConfig(kinds="narrow@8+narrow@8:gray+narrow@8:mono", life=0),
+        transforms=TransformsConfig(on_luma=on_luma),
+    )
+    data = Colours(config.data)
+    data.setup()
+    gan = ConfounderGAN(config.gan, data.classes, data.channels, data.size, 10, 0)
+    gan.curriculum.levels.fill_(1.0)
+    gan.curriculum.lowest = 1.0
+    trainer(1).fit(gan, data)
+    assert shares[:3] == [1.0, on_luma, 1.0]
 
 
 def test_classes_that_a_surrogate_is_not_told_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
