@@ -825,7 +825,7 @@ def test_classes_that_a_surrogate_is_not_told_do_not_count(monkeypatch: pytest.M
     class Sure(nn.Module):
         """Reads the first code, always."""
 
-        mono = False
+        gray, mono = False, False
 
         def __init__(self) -> None:
             super().__init__()
