@@ -19,7 +19,7 @@ from experiments.costs import costs
 from experiments.data import MODULES, module_of
 from experiments.figures import survival
 from experiments.grid import CELLS
-from experiments.grid_report import MEASURED_ON, Row, by_victim, moments, notes, select
+from experiments.grid_report import MEASURED_ON, Row, by_victim, moments, notes, scored, select
 from experiments.grid_report import table as table_of_grid
 from experiments.published import beside
 from experiments.results import summary_lines, table
@@ -28,6 +28,8 @@ from victims.config import RECIPES, Recipe
 from victims.defences import DEFENCES, example
 
 ROOT = Path(__file__).parents[1]
+SURVIVAL = ("untouched", "JPEG 50", "half size", "gray")  # victims of the README's table; they have all sets and seeds
+FAST = ("untouched", "JPEG 50")  # victims of the fast setting by which noise networks are compared
 
 
 def as_table(rows: list[list[str]]) -> str:
@@ -74,15 +76,45 @@ def grid_table(name: str) -> str:
     return "\n".join([table_of_grid(rows), "", *notes(spec, rows)])
 
 
-def survival_table(variant: str, name: str = "survival", setting: str = "standard") -> str:
-    """A committed grid's table with a column for each victim, and where it was computed."""
+def survival_table(
+    variant: str, name: str = "survival", setting: str = "standard", victims: tuple[str, ...] = ()
+) -> str:
+    """A committed grid's table with a column for each victim (or some of them), and where it was computed."""
     rows, spec = rows_of(name)
+    rows = [r for r in rows if not victims or r["place"].get("victim", victims[0]) in victims]
     where = sorted({r["device"] for r in rows if "error" not in r})
     note = (
         "Balanced accuracy in % at the victim's last epoch, clean → protected, mean ± standard deviation over seeds "
         f"{', '.join(map(str, spec['seeds']))}, on {MEASURED_ON[spec['measured_on']]}. On {', '.join(where)}."
     )
     return f"{by_victim(rows, variant, setting)}\n\n{note}"
+
+
+def candidates() -> str:
+    """What each choice of the game buys: networks trained by ``experiments.gpu.pretraining``, a line for each set."""
+    rows, spec = rows_of("pretraining")
+    made = [r for r in rows if "victim" not in r["place"]]
+    head = ["game", "data", *spec["victims"], *(f"fast, {victim}" for victim in FAST), "PSNR, dB", "SSIM", "luma"]
+    lines = [head]
+    for data in spec["data"]:
+        clean = [scored(rows, "clean", data=data, victim=v) for v in spec["victims"]]
+        clean += [scored(rows, "clean_fast", data=data, victim=v) for v in FAST]
+        lines.append(["clean pictures", f"`{data}`", *clean, "", "", ""])
+    for variant, data in product(spec["variants"], spec["data"]):
+        place = {"data": data, "variant": variant}
+        cells = [scored(rows, "standard", **place, victim=v) for v in spec["victims"]]
+        cells += [scored(rows, "fast", **place, victim=v) for v in FAST]
+        found = select(made, **place)
+        hidden = [r["imperceptibility"]["standard"] for r in found]
+        cells += [moments([h["psnr"] for h in hidden]), f"{mean(h['ssim'] for h in hidden):.3f}" if hidden else "–"]
+        cells += [moments([r["survival"]["standard"]["gray"] for r in found], 100)]
+        lines.append([variant, f"`{data}`", *cells])
+    where = sorted({r["device"] for r in rows if "error" not in r})
+    return as_table(lines) + (
+        "\n\nBalanced accuracy in % at the victim's last epoch, on training images that the victim does not train on; "
+        f"seeds {', '.join(map(str, spec['seeds']))}. Luma: share of the noise's energy that gray leaves, in %. On "
+        f"{', '.join(where)}."
+    )
 
 
 def photos() -> str:
@@ -415,7 +447,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_cpu.json": lambda: markdown(load("digits_cpu")),
         "gan/shipped/results.json": photos,
-        "results/grids/survival": lambda: survival_table("as it comes"),
+        "results/grids/survival": lambda: survival_table("as it comes", victims=SURVIVAL),
         "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
         "datamodules": data_sets,
     },
@@ -456,6 +488,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "gan/shipped/noise.json": shipped,
         "results/grids/survival": lambda: grid_table("survival"),
         "results/grids/unseen": lambda: survival_table("as it comes", "unseen", "fast"),
+        "results/grids/pretraining": candidates,
         "results/grids/learned": lambda: grid_table("learned"),
     },
 }
@@ -476,4 +509,5 @@ def rendered(document: str) -> str:
 if __name__ == "__main__":
     for document in PLACES:
         (ROOT / document).write_text(rendered(document))
-    (ROOT / "docs" / "pictures" / "survival.png").write_bytes(survival(rows_of("survival")[0], "as it comes"))
+    shown = [r for r in rows_of("survival")[0] if r["place"].get("victim", SURVIVAL[0]) in SURVIVAL]
+    (ROOT / "docs" / "pictures" / "survival.png").write_bytes(survival(shown, "as it comes"))
