@@ -178,7 +178,7 @@ def test_decoding_holds_a_few_chunks_at_a_time(tmp_path: Path) -> None:
             yield row
 
     ahead = []
-    for done, _ in enumerate(cache_file._decoded(rows(), cache_file.Form(0, "crop", 3))):
+    for done, _ in enumerate(cache_file._decoded(rows(), cache_file.TargetFormat(0, "crop", 3))):
         ahead.append(read - done)
     assert len(ahead) == 3000
     assert max(ahead) <= (2 * (os.cpu_count() or 1) + 1) * cache_file.CHUNK
