@@ -1,4 +1,4 @@
-"""The base of every data module: fetch, decode into the cache, divide, load."""
+"""The base of every data module: fetch, decode into the cache, split, load."""
 
 import hashlib
 from collections.abc import Iterator

@@ -690,7 +690,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("variant", ["emn sample", "tap", "rem", "hypo", *GENERATED])
-def test_a_killed_fit_goes_on_and_ends_the_same(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_fit_resumes_and_ends_the_same(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baselines.checkpoint.EVERY", 0.0)
     name, config = VARIANTS[variant]
     train, whole = pictures(), fitted(variant, pictures())

@@ -121,7 +121,7 @@ def photo_pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
-def test_a_folder_goes_on_with_the_codes_that_it_was_begun_with(
+def test_a_folder_resumes_with_the_codes_that_it_was_begun_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, out = photos(tmp_path / "in"), tmp_path / "out"
@@ -156,7 +156,7 @@ def test_shards_make_the_folder_that_one_call_makes(tmp_path: Path) -> None:
     }
 
 
-def test_folders_that_were_begun_before_there_were_class_folders_go_on(tmp_path: Path) -> None:
+def test_folders_that_were_begun_before_there_were_class_folders_resume(tmp_path: Path) -> None:
     source, out = photos(tmp_path / "in"), tmp_path / "out"
     protector = Protector.load(SHIPPED)
     protector.protect_folder(source, out, classes="read")

@@ -38,7 +38,7 @@ def made(variant: str, cost: dict[str, float] | None, fast: bool) -> dict[str, A
     return {"place": place, "cost_to_make": cost, "imperceptibility": hidden}
 
 
-def test_costs_are_a_line_a_variant_and_say_who_is_cheaper() -> None:
+def test_costs_are_one_line_per_variant_and_say_who_is_cheaper() -> None:
     spec = {"variants": {"ours": {}, "slow": {"method": "tap"}, "old": {"method": "emn"}}}
     slow = {"fit_seconds": 50.0, "images": 500, "images_per_second": 1e6, "forward": 66.0, "backward": 65.0}
     rows = [made("ours", OURS | {"backward": 7.0}, True), made("slow", slow, False), made("old", None, False)]

@@ -84,7 +84,7 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 # whole gradient is compared (wrong scaling or a missing exchange would be off by tens of per cent). The linear surrogate
 # has no such edges, so all networks must agree number by number.
 @pytest.mark.parametrize(("surrogate", "tolerance"), [("linear", 1e-5), ("narrow", 0.1)])
-def test_two_processes_equal_one_on_the_joined_batch(
+def test_two_processes_equal_one_on_the_global_batch(
     tiny: Callable[..., Path], tmp_path: Path, surrogate: str, tolerance: float
 ) -> None:
     path, script, noise = tiny(channels=3), tmp_path / "calm.py", tmp_path / "noise.safetensors"
@@ -150,7 +150,7 @@ def test_plain_ddp_checks_and_seeds_with_two_processes(tiny: Callable[..., Path]
     assert torch.allclose(centre, features.mean(0), atol=1e-4)
 
 
-def test_a_signal_stops_both_and_the_run_goes_on(tiny: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_signal_stops_both_and_the_run_resumes(tiny: Callable[..., Path], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = subprocess.Popen(
         command(tiny(), folder, "trainer.devices=2", "trainer.max_epochs=100000"), env=environment(),
@@ -217,7 +217,7 @@ def normalise(rank: int, port: int, results: Any) -> None:
     dist.destroy_process_group()
 
 
-def test_joined_batch_norm_equals_one_process_forward_and_backward() -> None:
+def test_synchronised_batch_norm_equals_one_process_forward_and_backward() -> None:
     with mp.Manager() as manager:
         results = manager.dict()
         mp.spawn(normalise, (free_port(), results), nprocs=2)

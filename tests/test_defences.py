@@ -164,7 +164,7 @@ def test_blur_is_a_gaussian_of_that_many_pixels() -> None:
 
 
 @pytest.mark.parametrize("defence", ["blur:1", "resize:2", "lowpass:0.5"])
-def test_waves_of_two_pixels_are_taken_away(defence: str) -> None:
+def test_patterns_of_period_2_are_taken_away(defence: str) -> None:
     stripes = 128 + 8 * (1 - 2 * (torch.arange(32) % 2))
     images = stripes.expand(2, 3, 32, 32).to(torch.uint8)
     inner = done(defence, images)[..., 4:-4].double()
@@ -262,7 +262,9 @@ def test_without_operations_on_batches_nothing_happens() -> None:
 
 @pytest.mark.parametrize("name", BATCH_STAGE)
 @pytest.mark.parametrize("shape", [(3, 21, 13), (1, 16, 16)])
-def test_lessons_are_decided_by_the_draws_and_leave_the_model_alone(name: str, shape: tuple[int, int, int]) -> None:
+def test_batch_stage_defences_are_decided_by_the_draws_and_leave_the_model_alone(
+    name: str, shape: tuple[int, int, int]
+) -> None:
     batch, labels = to_float(pictures(*shape, count=9)), torch.arange(9) % 3
     model, before = learner(shape[0], shape[1:]), batch.clone()
     known, random_state = state(model), torch.random.get_rng_state()

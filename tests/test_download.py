@@ -213,9 +213,7 @@ def test_a_refusal_is_not_repeated(remote: Remote, tmp_path: Path) -> None:
     assert len(remote.asked) == 1
 
 
-def test_a_silent_server_is_left_and_gone_on_with(
-    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_server_is_left_and_resumed(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "TIMEOUT", (1, 0.2))
     remote.cuts, remote.stall = [2 * download.CHUNK], threading.Event()
     start = time.monotonic()

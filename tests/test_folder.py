@@ -102,7 +102,7 @@ def test_training_and_testing_are_parts_but_not_beside_other_folders(tmp_path: P
     module = opened(tmp_path)
     assert (module.class_names, len(module.parts["test"])) == (("cat", "dog"), 10)
     photos(tmp_path, each=2, where="unlabeled/{name}{i}.jpg")
-    with pytest.raises(DataError, match="has a division .* and beside it the folder 'unlabeled'"):
+    with pytest.raises(DataError, match="has a split .* and beside it the folder 'unlabeled'"):
         opened(tmp_path)
 
 

@@ -938,7 +938,7 @@ class StopAt(pl.Callback):
 
 
 @pytest.mark.parametrize("batches", [1, 4, 8])
-def test_a_game_that_goes_on_from_a_checkpoint_ends_with_the_same_bits(batches: int, tmp_path: Path) -> None:
+def test_a_game_that_resumes_from_a_checkpoint_ends_with_the_same_bits(batches: int, tmp_path: Path) -> None:
     """Within an epoch; surrogates of several ages, some started anew before and some after."""
     options: dict[str, Any] = {
         "surrogates": SurrogatesConfig(kinds="narrow@8+linear@8", life=2, told=2, optimizer="adam"),

@@ -164,7 +164,7 @@ def test_generators_that_cannot_be_transferred(
     assert message in capsys.readouterr().err
 
 
-def test_a_killed_grid_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
+def test_a_killed_grid_resumes_and_leaves_no_process(tmp_path: Path) -> None:
     path = written(tmp_path, variants={"class noise": SPEC["variants"]["class noise"]}, seeds=[0, 1, 2])
     command = [sys.executable, "-m", "experiments", *arguments(tmp_path, path)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -225,7 +225,7 @@ def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
     assert running.wait() == 141
 
 
-def test_a_failing_cell_is_a_row_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_cell_is_a_row_and_the_others_continue(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     victims = {"probe": {"victim.arch": "linear"}, "too large": {"victim.arch": "inception_v3"}}  # for 16 pixels
     weights = {"victim.start": "probe", "victim.arch": "resnet18", "victim.weights": str(tmp_path / "w.pth")}
     victims["elsewhere"] = weights

@@ -200,7 +200,7 @@ def test_every_image_comes_once_an_epoch_whatever_the_number_of_processes(world:
     ]
 
 
-def test_an_interrupted_epoch_goes_on_at_its_next_batch_and_the_one_after_is_whole() -> None:
+def test_an_interrupted_epoch_resumes_at_its_next_batch_and_the_one_after_is_whole() -> None:
     batches = EpochBatches(100, 16, 5)
     whole = [rows.tolist() for rows, _, _ in batches]
     batches.skip(3)

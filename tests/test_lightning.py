@@ -137,7 +137,7 @@ def test_a_checkpoint_holds_no_objects_and_gives_the_module_back(tmp_path: Path)
     assert changed.seed == 4
 
 
-def test_a_loaded_module_goes_on_as_the_one_that_was_saved(tmp_path: Path) -> None:
+def test_a_loaded_module_resumes_as_the_one_that_was_saved(tmp_path: Path) -> None:
     """Started from a trained network, below whose level none falls; the module that is loaded was given none."""
     path, start = tmp_path / "half.ckpt", plain(seed=5).generator.noise_network
     config, options = small(curriculum=CurriculumConfig(rate=0.5, high=0.98, low=0.97)), {"steps": 20, "start": start}

@@ -168,7 +168,7 @@ def test_zones_share_the_image_and_survive_flips() -> None:
 
 
 @pytest.mark.parametrize(("channels", "classes"), [(1, 3), (1, 10), (3, 2), (3, 8), (3, 70)])
-def test_tints_differ_and_speak_against_their_class(channels: int, classes: int) -> None:
+def test_colour_patterns_differ_and_oppose_their_class(channels: int, classes: int) -> None:
     random = torch.Generator().manual_seed(0)
     labels = torch.arange(40 * classes) % classes
     centres = 40 * torch.rand(classes, 2 * channels, generator=random)
@@ -183,7 +183,7 @@ def test_tints_differ_and_speak_against_their_class(channels: int, classes: int)
     assert own.diagonal().mean() < own.mean(), "a class's tint resembles its own pictures less than others'"
 
 
-def test_tints_take_the_place_of_waves_and_level_quiet_colours() -> None:
+def test_colour_patterns_replace_periodic_ones_and_level_quiet_colours() -> None:
     random = torch.Generator().manual_seed(0)
     labels = torch.arange(90) % 3
     means = 120 + torch.randn(90, 6, generator=random) * torch.tensor([40.0, 40, 40, 2, 2, 2])
@@ -258,7 +258,7 @@ def test_the_temperature_is_the_likeliest() -> None:
     assert generator.temperature == 1
 
 
-def test_the_auxiliary_classifier_is_taught_and_has_half_the_say() -> None:
+def test_the_auxiliary_classifier_is_trained_and_decides_half_of_the_code() -> None:
     options = replace(QUICK, auxiliary_classifier="narrow_vgg", auxiliary_epochs=8)
     generator = fitted(options, blobs(120, width=16)).generator
     assert generator is not None

@@ -54,7 +54,7 @@ SHORT = (
 )  # fmt: skip
 
 
-def test_a_network_is_trained_to_be_given_away_and_goes_on_where_it_was_stopped(
+def test_a_network_is_trained_to_be_given_away_and_resumes_where_it_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrain, "STRETCH", 2)

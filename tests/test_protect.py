@@ -626,7 +626,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, name: str, calls: int) -> None:
 
 
 @pytest.mark.parametrize(("calls", "workers"), [(0, 1), (1, 3), (5, 1), (11, 3), (12, 2)])
-def test_a_run_cut_off_anywhere_goes_on_to_the_same_bytes(
+def test_a_run_cut_off_anywhere_resumes_to_the_same_bytes(
     generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, workers: int
 ) -> None:
     protector = Protector.load(generator)
@@ -672,7 +672,7 @@ def lines_of_sources(folder: Path) -> list[str]:
     return [found.source for found in PhotoTree(folder, ".png")]
 
 
-def test_a_process_killed_with_9_goes_on_to_the_same_bytes(generator: Path, tmp_path: Path) -> None:
+def test_a_process_killed_with_9_resumes_to_the_same_bytes(generator: Path, tmp_path: Path) -> None:
     album(tmp_path / "in")
     script = (
         "import os, signal\nfrom photos import folder as photo_folder\nfrom photos.protector import Protector\n"

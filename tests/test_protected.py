@@ -151,7 +151,7 @@ def test_sets_written_before_bounds_had_norms_are_still_read(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("files", [0, 1, 9, 19])
-def test_a_killed_writer_goes_on_and_ends_with_the_same_bytes(
+def test_a_killed_writer_resumes_and_ends_with_the_same_bytes(
     tmp_path: Path, files: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_protected(tmp_path / "whole", clean(), strongest, HEADER, chunk=4)

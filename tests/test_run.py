@@ -204,7 +204,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     assert [r["loss_s_step"] for r in after[: len(rows)]] == [r["loss_s_step"] for r in rows]
 
 
-def test_a_run_killed_after_training_goes_on_with_what_is_missing(tiny: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_run_killed_after_training_resumes_with_what_is_missing(tiny: Callable[..., Path], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     small_run(tiny(), folder)
     expected = json.loads((folder / "results.json").read_text())["mean"]["fast"]
@@ -233,7 +233,7 @@ def losses(folder: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("number", "code", "after", "workers"), [(signal.SIGTERM, 143, 0, 0), (signal.SIGUSR1, 138, 1, 2)]
 )
-def test_a_signal_stops_after_the_batch_and_the_run_goes_on_at_the_next(
+def test_a_signal_stops_after_the_batch_and_the_run_resumes_at_the_next(
     tiny: Callable[..., Path], tmp_path: Path, number: signal.Signals, code: int, after: int, workers: int,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -334,7 +334,7 @@ def test_bad_data_leave_no_run_folder(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_says_so_and_the_run_can_go_on(
+def test_a_full_disk_says_so_and_the_run_can_be_resumed(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, folder = tiny(), tmp_path / "run"
@@ -477,7 +477,7 @@ def test_steps_in_the_metrics_are_batches(tiny: Callable[..., Path], tmp_path: P
     assert sorted({int(row["step"]) for row in rows if row["loss_s_step"]}) == [0, 1, 2, 3]
 
 
-def test_watch_measures_on_the_validation_part(
+def test_periodic_evaluation_measures_on_the_validation_part(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
