@@ -56,7 +56,8 @@ def crop(images: Tensor, generator: torch.Generator) -> Tensor:
     pad_h, pad_w = height // 8, width // 8
     top = torch.randint(0, 2 * pad_h + 1, (batch,), generator=generator)
     left = torch.randint(0, 2 * pad_w + 1, (batch,), generator=generator)
-    return _Window.apply(images, top.to(images.device), left.to(images.device))
+    found: Tensor = _Window.apply(images, top.to(images.device), left.to(images.device))
+    return found
 
 
 class _Window(torch.autograd.Function):

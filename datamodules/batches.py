@@ -215,7 +215,8 @@ def gathered(loader: Any, batches: float, shape: tuple[int, int, int], classes: 
 def _again(loader: Any) -> Iterable[Any]:
     """A loader that gives what ``loader`` gives, by an iterator and workers of its own."""
     if not isinstance(loader, DataLoader):
-        return loader
+        found: Iterable[Any] = loader
+        return found
     options: dict[str, Any] = {"num_workers": loader.num_workers, "collate_fn": loader.collate_fn}
     if isinstance(loader.dataset, IterableDataset):
         return DataLoader(loader.dataset, batch_size=loader.batch_size, drop_last=loader.drop_last, **options)

@@ -129,7 +129,8 @@ def _whole(folder: Path) -> bool:
     """Whether a cache is complete; one cut short by a crash of the machine is not."""
     try:
         shape = json.loads((folder / "about.json").read_text())["shape"]
-        return (folder / "images.u8").stat().st_size == math.prod(shape)
+        found: bool = (folder / "images.u8").stat().st_size == math.prod(shape)
+        return found
     except (FileNotFoundError, ValueError):
         return False
 

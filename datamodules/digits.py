@@ -28,7 +28,8 @@ class Digits(ImageDataModule):
 
     def identity(self) -> str:
         """The library's version: its digits have no file of their own."""
-        return sklearn.__version__
+        found: str = sklearn.__version__
+        return found
 
     def listing(self) -> Listing:
         """All images; the source has no test part of its own."""

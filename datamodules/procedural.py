@@ -50,7 +50,8 @@ def _one(side: int, random: np.random.Generator) -> np.ndarray:
     image = image + texture * random.uniform(0, 0.12) * (random.random(3) * 0.5 + 0.75)
     if random.random() < GRAY:
         image = image.mean(2, keepdims=True)
-    return (image.clip(0, 1) * 255).round().astype(np.uint8)
+    found: np.ndarray = (image.clip(0, 1) * 255).round().astype(np.uint8)
+    return found
 
 
 def _texture(side: int, slope: float, random: np.random.Generator) -> np.ndarray:
@@ -59,4 +60,5 @@ def _texture(side: int, slope: float, random: np.random.Generator) -> np.ndarray
     frequency = np.hypot(axis[:, None], axis)
     frequency[0, 0] = 1.0
     shaped = np.fft.ifft2(np.fft.fft2(random.normal(size=(side, side))) / frequency**slope).real
-    return shaped / shaped.std()
+    found: np.ndarray = shaped / shaped.std()
+    return found

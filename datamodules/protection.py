@@ -80,5 +80,6 @@ def change_sizes(before: Tensor, after: Tensor, norm: Norm) -> Tensor:
     if norm == "linf":
         return change.abs().flatten(1).amax(1).double()
     if norm == "l2":
-        return change.double().flatten(1).norm(dim=1) / 255
+        found: Tensor = change.double().flatten(1).norm(dim=1) / 255
+        return found
     return (change != 0).any(1).flatten(1).sum(1).double()

@@ -51,7 +51,8 @@ def _most_frequent(labels: np.ndarray, members: np.ndarray, count: int) -> np.nd
     """Each group's most frequent label (the smallest of equals)."""
     table = np.zeros((count, labels.max() + 1), int)
     np.add.at(table, (members, labels), 1)
-    return table.argmax(1)
+    found: np.ndarray = table.argmax(1)
+    return found
 
 
 def _by_first_row(groups: np.ndarray) -> np.ndarray:

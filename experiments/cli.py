@@ -121,7 +121,8 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
                 from experiments import protect
 
                 with protect.without_warnings():
-                    return getattr(protect, verb)(config)
+                    found: int = getattr(protect, verb)(config)
+                    return found
             else:
                 from experiments.validate import validate
 

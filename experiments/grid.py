@@ -245,7 +245,8 @@ def read_grid(name: str, group: str = "grid") -> dict[str, Any]:
         raise ConfigError(faults)
     if "published" in spec:
         read_published(spec["published"])
-    return spec
+    asked: dict[str, Any] = spec
+    return asked
 
 
 def _combinations(parameters: Any, where: str) -> dict[str, dict[str, Any]]:

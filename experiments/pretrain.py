@@ -65,7 +65,8 @@ def stretched(pictures: Tensor, seed: int) -> Tensor:
     random = draws(seed, len(pictures))
     contrast, brightness = torch.rand(2, len(pictures), 1, 1, 1, generator=random)
     shown = (to_float(pictures) - 0.5) * (1 + 2 * contrast) + 0.5 + 1.2 * (brightness - 0.5)
-    return (shown * 255).round().clamp(0, 255).to(torch.uint8)
+    found: Tensor = (shown * 255).round().clamp(0, 255).to(torch.uint8)
+    return found
 
 
 class Pretraining(ConfounderGAN):

@@ -18,12 +18,13 @@ from experiments.folder import is_main, rank_zero_print
 from experiments.launch import processes
 from experiments.owner_config import CheckConfig, ExportConfig, InspectConfig, ProtectConfig, VerifyConfig
 from experiments.predict import predict, threads
+from gan.protection import SHIPPED
 from photos.check import LIGHTS, check_folder
 from photos.classes import NO_FOLDERS, ClassFolders
 from photos.destination import CHECK, REPORT, check_places, control_of, planned, share
 from photos.folder import Summary
 from photos.manifest import MANIFEST, Skipped, entries, lines_of, read_header
-from photos.protector import SHIPPED, Protector, amplified
+from photos.protector import Protector, amplified
 from photos.report import renewed
 from photos.text import printable
 from photos.verify import verify_folder

@@ -472,5 +472,6 @@ def _surroundings(value: Any) -> str:
     if isinstance(value, str):
         return value
     if "commit" in value:
-        return value["commit"] + (" and uncommitted changes" if value["changed"] else "")
+        found: str = value["commit"] + (" and uncommitted changes" if value["changed"] else "")
+        return found
     return ", ".join(f"{name} {version}" for name, version in value.items())

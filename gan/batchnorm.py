@@ -32,7 +32,8 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         normal = centred * scale[:, None, None]
         if self.affine:
             normal = normal * self.weight[:, None, None] + self.bias[:, None, None]
-        return normal
+        found: Tensor = normal
+        return found
 
 
 def convert_sync_batch_norm(network: nn.Module) -> nn.Module:

@@ -120,7 +120,8 @@ class ScratchClassifier(nn.Module):
         if images.shape[-2:] != self.size:
             images = F.interpolate(images, size=self.size, mode="bicubic", align_corners=False).clamp(0, 1)
         both = [self.net(view.contiguous(memory_format=torch.channels_last)) for view in (images, images.flip(3))]
-        return sum(logits.float().log_softmax(1) for logits in both) / 2
+        found: Tensor = sum(logits.float().log_softmax(1) for logits in both) / 2
+        return found
 
 
 class AuxiliaryClassifier(nn.Module):

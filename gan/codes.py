@@ -30,13 +30,15 @@ def class_codes(classes: int, dimensions: int) -> Tensor:
             mixtures = mixtures - PUSH * torch.cat([axes, mixtures])[near.argmax(1)]
             mixtures = mixtures / mixtures.norm(dim=1, keepdim=True)
         axes = torch.cat([axes, mixtures])
-    return axes * dimensions**0.5
+    found: Tensor = axes * dimensions**0.5
+    return found
 
 
 def mixed_code(weights: Tensor, vectors: Tensor) -> Tensor:
     """Code vectors, float B×D of length √D: the classes' vectors (float K×D) mixed by weights, float B×K."""
     mixed = weights @ vectors
-    return mixed / (mixed.norm(dim=1, keepdim=True) + 1e-6) * vectors.shape[1] ** 0.5
+    found: Tensor = mixed / (mixed.norm(dim=1, keepdim=True) + 1e-6) * vectors.shape[1] ** 0.5
+    return found
 
 
 def drawn_shares(count: int, classes: int, mixtures: float, random: torch.Generator) -> Tensor:

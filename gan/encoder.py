@@ -43,7 +43,8 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        found: Tensor = x + self.body(x)
+        return found
 
 
 class PretrainedEncoder(nn.Module):

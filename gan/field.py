@@ -69,7 +69,8 @@ def _across(grid: np.ndarray, width: int) -> np.ndarray:
     """Rows of a grid, float32 n×S×C, enlarged sideways to n×width×C."""
     low, high, share = _places(width, grid.shape[1])
     before = grid[:, low]
-    return before + share[:, None] * (grid[:, high] - before)
+    found: np.ndarray = before + share[:, None] * (grid[:, high] - before)
+    return found
 
 
 def _places(length: int, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

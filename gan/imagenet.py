@@ -39,7 +39,8 @@ class ImageNetClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Class logits, float B×1000, of images, float B×C×H×W in [0, 1]."""
-        return self.head(self.encoder(images)[:, -self.head.in_features :])
+        found: Tensor = self.head(self.encoder(images)[:, -self.head.in_features :])
+        return found
 
     def shares(self, logits: Tensor) -> Tensor:
         """What each class's code weighs, float B×1000; see ``gan.classifier.class_shares``."""

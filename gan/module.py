@@ -155,7 +155,8 @@ class ConfounderGAN(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """The noise, float B×C×H×W in [-ε, ε], of images, float B×C×H×W in [0, 1]; adding it is the caller's."""
-        return self.generator(images)
+        found: Tensor = self.generator(images)
+        return found
 
     @torch.no_grad()
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:

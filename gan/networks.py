@@ -42,7 +42,8 @@ class Generator(nn.Module):
 
     def code(self, images: Tensor) -> Tensor:
         """Class logits, float B×K, of images, float B×C×H×W in [0, 1]."""
-        return self.classifier(images)
+        found: Tensor = self.classifier(images)
+        return found
 
     def vector(self, logits: Tensor) -> Tensor:
         """The code vectors, float B×D of length √D, for class logits, float B×K."""
@@ -50,7 +51,8 @@ class Generator(nn.Module):
 
     def field_of(self, images: Tensor, vectors: Tensor, boost: float = 1.0) -> Tensor:
         """Fields, float B×C×S×S in [-ε, ε], of images, float B×C×H×W in [0, 1], with code vectors, float B×D."""
-        return self.epsilon * self.noise_network(images, vectors, boost)
+        found: Tensor = self.epsilon * self.noise_network(images, vectors, boost)
+        return found
 
     def noise(self, logits: Tensor, images: Tensor) -> Tensor:
         """The noise n, float B×C×H×W in [-ε, ε], that class logits (float B×K) give images (float B×C×H×W)."""
@@ -125,4 +127,5 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores, float B×1×h×w, of images, float B×C×H×W in [0, 1]."""
-        return self.net(images * 4 - 2)
+        found: Tensor = self.net(images * 4 - 2)
+        return found

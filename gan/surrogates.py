@@ -42,7 +42,8 @@ class Surrogate(nn.Module):
         """Logits, float B×K, of images, float B×C×H×W in [0, 1]."""
         if self.gray:
             images = luma(images)
-        return self.net(reduced(images, self.side).contiguous(memory_format=torch.channels_last))
+        found: Tensor = self.net(reduced(images, self.side).contiguous(memory_format=torch.channels_last))
+        return found
 
 
 class SurrogatePool(nn.Module):

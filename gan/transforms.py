@@ -52,7 +52,8 @@ def resize(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def blur(images: Tensor, generator: torch.Generator) -> Tensor:
     """Gaussian, of a random deviation from 0.3 to 1.5 pixels."""
-    return gaussian_blur(images, [7, 7], [_uniform(0.3, 1.5, generator)])
+    found: Tensor = gaussian_blur(images, [7, 7], [_uniform(0.3, 1.5, generator)])
+    return found
 
 
 def gray(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -66,7 +67,8 @@ def band(images: Tensor, generator: torch.Generator) -> Tensor:
     radius = (torch.fft.fftfreq(height)[:, None].square() + torch.fft.rfftfreq(width).square()).sqrt()
     start = _uniform(0.02, 0.5, generator)
     stays = ((radius < start) | (radius > start + 0.12) | (radius == 0)).to(images.device)
-    return torch.fft.irfft2(torch.fft.rfft2(images) * stays, s=(height, width))
+    found: Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * stays, s=(height, width))
+    return found
 
 
 def noise(images: Tensor, generator: torch.Generator) -> Tensor:

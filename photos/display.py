@@ -57,7 +57,8 @@ class Display:
 
     def eight(self, pixels: np.ndarray) -> np.ndarray:
         """The values as they are displayed in the first view: uint8, of the same shape."""
-        return np.rint(self.levels[0] / UNITS).astype(np.uint8)[pixels]
+        found: np.ndarray = np.rint(self.levels[0] / UNITS).astype(np.uint8)[pixels]
+        return found
 
     def bound(self, epsilon: float) -> int:
         """The largest change of a value that no view displays as more than ε.
@@ -167,7 +168,8 @@ def by_values(values: np.ndarray, counts: np.ndarray) -> tuple[str, np.ndarray]:
 
 def whole_levels(views: Sequence[np.ndarray]) -> np.ndarray:
     """Brightness in [0, 1] as whole numbers: int32 V×n."""
-    return np.rint(np.stack(views) * WHITE).astype(np.int32)
+    found: np.ndarray = np.rint(np.stack(views) * WHITE).astype(np.int32)
+    return found
 
 
 def display_of_values(pixels: np.ndarray) -> Display:

@@ -24,6 +24,7 @@ from typing import Protocol
 
 from datamodules.config import DataError
 from datamodules.decode import BadImage
+from photos.change import Change
 from photos.description.metadata import compare_items
 from photos.destination import (
     UNFINISHED,
@@ -49,7 +50,7 @@ from photos.manifest import (
     lines_of,
     private,
 )
-from photos.photo import SMALL, Change, Photo
+from photos.photo import SMALL, Photo
 from photos.read import items_of, pixels_in, read_photo
 from photos.text import printable
 from photos.tree import PhotoTree, ScannedFile

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.decode import BadImage
-from photos.photo import ROWS, Change, Photo, change_between
+from photos.change import Change
+from photos.display import ROWS
+from photos.photo import Photo, change_between
 from photos.read import read_photo
 from photos.write import save_photo
 

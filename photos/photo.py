@@ -83,7 +83,8 @@ class Photo:
     @property
     def width(self) -> int:
         """In pixels."""
-        return self.pixels.shape[1]
+        found: int = self.pixels.shape[1]
+        return found
 
     @property
     def dropped(self) -> dict[str, str]:

@@ -28,6 +28,7 @@ from datamodules.decode import BadImage
 from datamodules.files import write_atomic
 from gan.imagenet import shipped_generator
 from gan.protection import GENERATOR, SHIPPED, GeneratorCard, GeneratorFileError, TrainedGenerator
+from photos.change import Change
 from photos.classes import NO_FOLDERS, ClassFolders, class_folders
 from photos.description.metadata import Output, Strip
 from photos.destination import REPORT, begun, planned
@@ -36,7 +37,7 @@ from photos.folder import Summary, write_folder
 from photos.groups import centres_of_text, centres_to_text, group_centres
 from photos.manifest import ManifestHeader
 from photos.noise import BATCH, PhotoNoise, add_noise, fused, independent, noise_of, read_codes
-from photos.photo import Change, Photo
+from photos.photo import Photo
 from photos.read import photo_of, read_photo
 from photos.report import page
 from photos.text import printable

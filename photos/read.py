@@ -31,9 +31,9 @@ from datamodules.decode import BadImage, bad_images, loaded, plain
 from photos import dicom
 from photos.description import metadata
 from photos.description.metadata import Metadata, Strip, read_metadata
-from photos.display import WHITE
+from photos.display import ROWS, WHITE
 from photos.kinds import HEAD, READ, kind_of
-from photos.photo import CONVERTED, ROWS, Animation, Photo, to_srgb, without_profile
+from photos.photo import CONVERTED, Animation, Photo, to_srgb, without_profile
 
 FORMATS = (*decode.FORMATS, "AVIF", "HEIF")
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")

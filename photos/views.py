@@ -69,7 +69,8 @@ def _modality(dataset: Any, stored: np.ndarray) -> np.ndarray:
     for place in _places(dataset, "PixelValueTransformationSequence"):
         if place.get("ModalityLUTSequence"):
             table, first, _ = _table(place.ModalityLUTSequence[0], dataset, float(stored[0]))
-            return table[(stored - first).clip(0, len(table) - 1)].astype(np.float64)
+            found: np.ndarray = table[(stored - first).clip(0, len(table) - 1)].astype(np.float64)
+            return found
         slopes, intercepts = _numbers(place, "RescaleSlope"), _numbers(place, "RescaleIntercept")
         if not slopes and not intercepts:
             continue
@@ -101,7 +102,8 @@ def _windows(dataset: Any, values: np.ndarray) -> tuple[list[tuple[str, np.ndarr
 
 def _windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
     if function == "SIGMOID":
-        return 1 / (1 + np.exp((-4 * (values - centre) / width).clip(-700, 700)))
+        found: np.ndarray = 1 / (1 + np.exp((-4 * (values - centre) / width).clip(-700, 700)))
+        return found
     if function == "LINEAR":
         centre, width = centre - 0.5, width - 1
     if width == 0:

@@ -10,7 +10,8 @@ from datamodules.decode import BadImage
 from photos import dicom
 from photos.description.embed import NAMES
 from photos.description.metadata import Inserting, Output, for_output, unheld, webp_options
-from photos.photo import ROWS, Photo
+from photos.display import ROWS
+from photos.photo import Photo
 from photos.read import frames_of, pixels_of
 
 Z_RLE = 3  # zlib's strategy

@@ -29,7 +29,8 @@ class Normalised(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float B×K, of images, float B×C×H×W in [0, 1]."""
-        return self.net((images - 0.5) * 4)
+        found: Tensor = self.net((images - 0.5) * 4)
+        return found
 
 
 def _halving(size: tuple[int, int]) -> int:

@@ -33,7 +33,8 @@ class Autoencoder(nn.Module):
             hidden = F.relu(layer(hidden))
         for layer in self.up:
             hidden = F.relu(layer(F.interpolate(hidden, sizes.pop(), mode="bilinear")))
-        return self.out(hidden) + 0.5
+        found: Tensor = self.out(hidden) + 0.5
+        return found
 
 
 def autoencoder(images: Tensor, sigma: float, epochs: int, seed: int, device: torch.device) -> Purifier:

@@ -129,4 +129,5 @@ class Purified(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float B×K, of images, float B×C×H×W in [0, 1], rounded to whole grey levels first."""
-        return self.net(to_float(apply_input_stage(self.purifiers, rounded(images).cpu()).to(images.device)))
+        found: Tensor = self.net(to_float(apply_input_stage(self.purifiers, rounded(images).cpu()).to(images.device)))
+        return found

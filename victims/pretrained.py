@@ -52,7 +52,8 @@ class Features(nn.Module):
         if size != (height, width):
             images = F.interpolate(images, size=size, mode="bicubic", align_corners=False).clamp(0, 1)
         x = (images.expand(-1, 3, -1, -1) - self.centre) / self.spread
-        return self.net(x.contiguous(memory_format=torch.channels_last))
+        found: Tensor = self.net(x.contiguous(memory_format=torch.channels_last))
+        return found
 
 
 def build_pretrained(arch: str, classes: int, weights: str = "") -> nn.Sequential:

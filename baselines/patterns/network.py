@@ -27,10 +27,11 @@ class TileField:
         """See ``gan.field.NoiseField``."""
         side = self.tiles.shape[1]
         noise = self.tiles[:, np.arange(height)[rows] % side][:, :, np.arange(width) % side]
-        if len(noise) == 1:
-            return noise[0]
-        middle = zones((height, width), rows)[0].bool().numpy()
-        return np.where(middle[..., None], noise[0], noise[1])
+        found: np.ndarray = noise[0]
+        if len(noise) > 1:
+            middle = zones((height, width), rows)[0].bool().numpy()
+            found = np.where(middle[..., None], found, noise[1])
+        return found
 
 
 class PatternGenerator(nn.Module):
@@ -125,7 +126,8 @@ class PatternGenerator(nn.Module):
     def code(self, images: Tensor) -> Tensor:
         """The class code, float B×K, that images, float B×C×H×W in [0, 1], get."""
         logits = self.head(self.scaled(self.encoder(images)))
-        return (logits.float().log_softmax(1) + self.second(images)) / 2 if self.second else logits
+        found: Tensor = (logits.float().log_softmax(1) + self.second(images)) / 2 if self.second else logits
+        return found
 
     def noise(self, code: Tensor, images: Tensor) -> Tensor:
         """The noise n, float B×C×H×W in [-ε, ε], that a code (float B×K) gives images, float B×C×H×W in [0, 1]."""
@@ -174,12 +176,16 @@ class PatternGenerator(nn.Module):
 
     def _tile(self, shares: Tensor) -> Tensor:
         """The periodic patterns' tile before the bound, float B×C×t×t."""
-        return (shares[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
+        found: Tensor = (shares[..., None] * self.tiles.flatten(1)).sum(1).unflatten(1, self.tiles.shape[1:])
+        return found
 
     def _colours(self, shares: Tensor, means: Tensor) -> Tensor:
         """Each zone's colour less the image's own before the bound, float B×ZONES×C, from zone means in [0, 1]."""
         own = ((means - self.usual)[:, None] * self.quiet).sum(2)
-        return ((shares[..., None] * self.tints.flatten(1)).sum(1) - own / self.epsilon).unflatten(1, (ZONES, -1))
+        found: Tensor = ((shares[..., None] * self.tints.flatten(1)).sum(1) - own / self.epsilon).unflatten(
+            1, (ZONES, -1)
+        )
+        return found
 
     def forward(self, images: Tensor) -> Tensor:
         """Noise for images.

@@ -35,7 +35,8 @@ class ConvEncoder(nn.Module):
         step = 2**self.levels
         # edges are replicated up to a multiple of 2^levels; pixels to about unit variance around zero
         x = F.pad(images, (0, -width % step, 0, -height % step), mode="replicate") * 4 - 2
-        return self.body(x).mean((2, 3))
+        found: Tensor = self.body(x).mean((2, 3))
+        return found
 
 
 def build_encoder(options: PatternsConfig, channels: int, load: bool = True) -> ConvEncoder | PretrainedEncoder:

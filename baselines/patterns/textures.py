@@ -149,4 +149,5 @@ def quiet_directions(means: Tensor) -> Tensor:
     """Projection, float D×D, on the directions in which zone means (float N×D, grey levels) vary by QUIET or less."""
     variances, directions = torch.linalg.eigh(torch.cov(means.T))
     kept = directions[:, variances < QUIET**2]
-    return kept @ kept.T
+    found: Tensor = kept @ kept.T
+    return found

@@ -243,7 +243,7 @@ def memory(side: int) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     """Measures, prints and writes the result; 1 if two machines do not compute what two processes do."""
     if arguments[:1] == [CALM]:
-        module_file.transformed = lambda images, *_: images
+        setattr(module_file, "transformed", lambda images, *_: images)  # noqa: B010 (a name that the module imports)
         return confoundergan(arguments[1:])
     given = dict(argument.partition("=")[::2] for argument in arguments)
     epochs, rounds = int(given.get("epochs", 2)), int(given.get("rounds", 3))

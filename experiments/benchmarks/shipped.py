@@ -24,7 +24,8 @@ import torch
 from datamodules.decode import TargetFormat, read
 from datamodules.images import ImageSet
 from experiments.folder import environment, progress_bar, write_json
-from photos.protector import SHIPPED, ClassChoice, Protector
+from gan.protection import SHIPPED
+from photos.protector import ClassChoice, Protector
 from victims.config import RECIPES
 from victims.train import train_victim
 

@@ -165,7 +165,7 @@ def left_over(rows: list[Row], name: str) -> float:
             )
             last, most = (mean(r["scores"]["balanced_accuracy"]["last"] for r in part) for part in (found, clean))
             parts.append((last - found[0]["chance"]) / (most - found[0]["chance"]))
-    return mean(parts)
+    return float(mean(parts))
 
 
 def choose(folder: Path, names: list[str]) -> str:

@@ -83,7 +83,8 @@ def _bmp_colours(pieces: Pieces, data: Data, size: int) -> int:
         pieces.icc.append(profile)
     else:
         pieces.other("name of a colour profile", profile)
-    return 14 + at + length
+    found: int = 14 + at + length
+    return found
 
 
 def _calibrated(pieces: Pieces, ends: tuple[int, ...], gammas: tuple[int, ...]) -> None:
