@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from baselines.capabilities import DEFAULT_METHOD
 from baselines.config import BaselinesConfig, Method
 from baselines.registry import make_protection
 
@@ -76,7 +77,7 @@ def pattern_passes(c: BaselinesConfig) -> tuple[float, float]:
 
 
 def method_infos() -> list[MethodInfo]:
-    """A row for every baseline, in the order of ``Method``."""
+    """A row for every protection: ConfounderGAN, then the baselines in the order of ``Method``."""
     c = BaselinesConfig()
     tap, hypo = c.tap.surrogate.epochs, c.hypo.surrogate.epochs
     auxiliary, head = pattern_passes(c)
@@ -138,7 +139,10 @@ def method_infos() -> list[MethodInfo]:
             f"{auxiliary:.0f} + {head:.0f}, these of two small layers",
         ),
     ]
-    rows = []
+    once = "trained once, then 1 forward"
+    rows = [
+        MethodInfo(DEFAULT_METHOD, "generator with a confounder", "Tian et al., NeurIPS 2022", "L∞", False, ALL, once)
+    ]
     for name, title, paper, images, cost in lines:
         protection = make_protection(name, c, 8.0)
         rows.append(MethodInfo(name, title, paper, NORMS[protection.norm], not protection.label_free, images, cost))

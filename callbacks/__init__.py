@@ -1,7 +1,5 @@
-"""What happens around a GAN run.
+"""Lightning callbacks: what happens around the training of a generator.
 
-Callbacks of the Trainer: ``seeding`` (random numbers that a resumed run repeats), ``stopping`` (Ctrl-C, SIGTERM),
-``throughput`` (images per second), ``periodic_evaluation`` (pictures and briefly trained victims while the generator
-learns). Evaluators, small classes with a ``run``: ``export``, ``imperceptibility``, ``diagnostics``, ``detection``,
-``retraining`` and ``pictures``.
+``seeding`` (random numbers that a resumed run repeats), ``stopping`` (Ctrl-C, SIGTERM), ``throughput`` (images per
+second), ``periodic_evaluation`` (pictures and briefly trained victims while the generator learns).
 """

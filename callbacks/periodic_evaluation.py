@@ -12,12 +12,12 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from callbacks.export import SETTINGS, protect_part
-from callbacks.pictures import PictureGrid, save_picture
-from callbacks.retraining import SharedJobs
 from datamodules.base import ImageDataModule
 from datamodules.images import ImageSet
 from datamodules.protected import ProtectedDataset
+from evaluation.export import SETTINGS, protect_part
+from evaluation.jobs import SharedJobs
+from evaluation.pictures import PictureGrid, save_picture
 from gan.module import ConfounderGAN
 from gan.protection import TrainedGenerator
 from victims.config import Recipe

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from baselines.capabilities import DEFAULT_METHOD, capabilities
 from baselines.config import BaselinesConfig, Method
 from datamodules.config import DataConfig, option
 from datamodules.renames import current_options
@@ -24,7 +25,6 @@ from gan.config import GanConfig
 from victims.config import VictimConfig
 
 CONFIGS = files("experiments") / "configs"
-OURS = "confoundergan"
 
 
 class ConfigError(Exception):
@@ -105,7 +105,7 @@ class Config:
     dry_run: bool = option(False, "grid, sweep: list what is to be computed, and how long it will take")
     store: str = option("runs/store", "grid: folder of finished cells, shared by all grids")
     experiment: str = option("", "named experiment: a file of configs/experiment")
-    method: Literal["confoundergan", Method] = option("confoundergan", "protection: ours, or a baseline")
+    method: Literal["confoundergan", Method] = option(DEFAULT_METHOD, "protection: ours, or a baseline")
     data: DataConfig = field(default_factory=DataConfig)
     gan: GanConfig = field(default_factory=GanConfig)
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
@@ -119,13 +119,14 @@ class Config:
             found.append("run_dir: contradicts resume, which names the folder already; leave run_dir out")
         if self.resume and self.run:
             found.append("run: is read by evaluate, resume by train; give one of them")
-        if self.method != OURS and (self.trainer.devices != 1 or self.trainer.num_nodes != 1):
+        by_trainer = capabilities(self.method).uses_trainer
+        if not by_trainer and (self.trainer.devices != 1 or self.trainer.num_nodes != 1):
             found.append(f"trainer.devices: method={self.method} runs in one process; leave devices and num_nodes at 1")
         if wrong := [tag for tag in self.tag_list() if len(tag) > 64]:
             found.append(f"tags: W&B takes tags of at most 64 characters, and {wrong[0]!r} has {len(wrong[0])}")
-        if self.method != OURS and self.trainer.profiler != "none":
+        if not by_trainer and self.trainer.profiler != "none":
             found.append(f"trainer.profiler: method={self.method} has no generator whose training it could show")
-        if self.method != OURS and self.trainer.callbacks:
+        if not by_trainer and self.trainer.callbacks:
             found.append(f"trainer.callbacks: method={self.method} is not fitted by Lightning; leave it out")
         return found
 

@@ -3,7 +3,7 @@
 from statistics import mean
 from typing import Any
 
-from experiments.config import OURS
+from baselines.capabilities import DEFAULT_METHOD, capabilities
 from experiments.grid_report import Row, moments, select, unique
 from experiments.page import Table
 
@@ -53,7 +53,7 @@ def costs(spec: dict[str, Any], rows: list[Row]) -> Table | None:
     made = [r for r in rows if "victim" not in r["place"] and "images_per_second" in (r.get("cost_to_make") or {})]
     lines = []
     for data in unique(made, "data"):
-        names = [v for v in spec["variants"] if _method(spec, v) == OURS and select(made, data=data, variant=v)]
+        names = [v for v in spec["variants"] if _transferable(spec, v) and select(made, data=data, variant=v)]
         ours = _mean(select(made, data=data, variant=names[0])) if names else None
         for variant in spec["variants"]:
             own = select(made, data=data, variant=variant)
@@ -63,15 +63,16 @@ def costs(spec: dict[str, Any], rows: list[Row]) -> Table | None:
             cells = [moments([c[key] for c in found if key in c]) for key in ("fit_seconds", "forward", "backward")]
             speed = mean(c["images_per_second"] for c in found)
             even = "–"
-            if ours is not None and _method(spec, variant) != OURS:
+            if ours is not None and not _transferable(spec, variant):
                 anew = all("fast" not in r["imperceptibility"] for r in own)
                 even = in_words(break_even(ours, _mean(own), anew))
             lines.append([data, variant, *cells, f"{speed:,.0f}", even])
     return Table("Cost of protecting: passes are for each image fitted on", HEAD, lines) if lines else None
 
 
-def _method(spec: dict[str, Any], variant: str) -> str:
-    return str((spec["variants"][variant] or {}).get("method", OURS))
+def _transferable(spec: dict[str, Any], variant: str) -> bool:
+    """Whether a variant's generator protects other data, too: then it is what the others are compared with."""
+    return capabilities(str((spec["variants"][variant] or {}).get("method", DEFAULT_METHOD))).transferable
 
 
 def _mean(rows: list[Row]) -> Row:

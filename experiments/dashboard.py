@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from callbacks.pictures import PICTURES
 from datamodules.files import write_atomic
+from evaluation.pictures import PICTURES
 from experiments.config import Config
 from experiments.folder import RunError, newest, rank_zero_print
 from experiments.logs import outcome, wandb_mode

@@ -10,31 +10,30 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from baselines.capabilities import capabilities
 from baselines.trained import load_trained
-from callbacks.detection import SIMPLE, Detection, measurable
-from callbacks.diagnostics import PROBES, NoiseProbe, Survival, SwapTest, Variation, noise_of
-from callbacks.export import SETTINGS, describe_part, predicted_classes
-from callbacks.imperceptibility import Imperceptibility
-from callbacks.pictures import PICTURES, plot_curves, save_sheets
-from callbacks.retraining import Job, SharedJobs, default_device
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
 from datamodules.files import write_atomic
 from datamodules.images import ImageSet
 from datamodules.protected import MANIFEST, ProtectedDataset
 from datamodules.renames import current_option
+from evaluation.imperceptibility import Imperceptibility
+from evaluation.jobs import SharedJobs, default_device
+from evaluation.measure import diagnostics, imperceptibility, probe_jobs, score_victim, sets_of
+from evaluation.pictures import PICTURES, plot_curves, save_sheets
+from evaluation.stored import linf_bound
 from experiments import results
-from experiments.config import OURS, Config, ConfigError, compose, leaves, options
+from experiments.config import Config, ConfigError, compose, leaves, options
 from experiments.data import check_networks, make_data
 from experiments.folder import RunError, describe, is_main, newest, progress_bar, rank_zero_print, versions, write_json
 from experiments.logs import log_end, make_loggers
-from experiments.methods import linf_bound
+from experiments.report import write_of_run
 from gan.protection import GENERATOR, GeneratorFileError
 from victims.classifier import check_arch
 from victims.config import Recipe
 from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import build_pretrained
-from victims.train import train_victim
 
 
 def evaluate_seed(
@@ -61,15 +60,11 @@ def evaluate_seed(
         The seed's entry of results.json.
     """
     clock, before = time.perf_counter(), sum(seconds.values())
-    stored = {}
-    for setting in settings_of(run, data):
-        stored[setting] = stored_set(run, data, setting)
-    clean = {setting: data.parts[SETTINGS[setting]] for setting in stored}
+    sets = sets_of(run, data)
+    clean, stored, noise = sets.clean, sets.stored, sets.noise
     measured: dict[str, Any] = {}
     if is_main():
-        measured.update(Imperceptibility().run(_joined(clean), _joined(stored)))
-        for setting in stored:
-            measured[setting] = Imperceptibility().run(clean[setting], stored[setting])
+        measured = Imperceptibility().run(_joined(clean), _joined(stored)) | imperceptibility(sets)
         for setting in stored:
             save_sheets(out / PICTURES, setting, data.class_names, config.gan.epsilon, clean[setting], stored[setting])
         seconds = seconds | {"measuring": time.perf_counter() - clock}
@@ -80,17 +75,15 @@ def evaluate_seed(
         (out / "masks").mkdir(exist_ok=True)
         for setting, mask in masks.items():
             write_atomic(out / "masks" / f"{setting}.txt", mask_to_text(mask).encode())
-    jobs: dict[str, Job] = {}
-    costs: dict[str, float] = {}
+    jobs, costs = probe_jobs(sets, seed, device)
     with progress_bar() as bar:
 
         def victim(name: str, train: ImageSet, noise: ImageSet | None) -> dict[str, Any]:
             task = bar.add_task(f"victim: {name}", total=recipe.epochs)
-            report = train_victim(train, test, classes, recipe, seed, device, lambda: bar.advance(task))
-            swap = SwapTest().run(report.model, noise, test, device) if noise else None
-            return {"scores": report.scores(), "curve": report.curve, "seconds": report.seconds, "swap": swap}
+            swapped = (noise, test) if noise else None
+            report, row = score_victim(train, test, swapped, classes, recipe, seed, device, lambda: bar.advance(task))
+            return row | {"seconds": report.seconds}
 
-        noise = {setting: noise_of(clean[setting], stored[setting]) for setting in stored}
         for setting in stored:
             original = "clean" if setting == "standard" else f"clean_{setting}"
             jobs[original] = partial(victim, original, clean[setting], None)
@@ -103,16 +96,6 @@ def evaluate_seed(
                     costs[name] = len(rest)
             jobs[setting] = partial(victim, setting, train, noise[setting])
             costs[original] = costs[setting] = len(train)
-        for probe in PROBES:
-            jobs[f"probe_{probe}"] = partial(
-                NoiseProbe(probe).run, noise["standard"], noise.get("fast"), classes, seed, device
-            )
-            costs[f"probe_{probe}"] = len(noise["standard"]) / 2  # smaller networks, fewer epochs
-        for setting in measurable(stored, classes):
-            for probe in SIMPLE:
-                name = f"detection_{setting}_{probe.replace(' ', '_')}"
-                jobs[name] = partial(Detection(probe).run, clean[setting], stored[setting], classes, seed, device)
-                costs[name] = len(stored[setting]) / 4  # four times a tiny network
         done = SharedJobs(out / "victims").run(jobs, costs)
 
     entry: dict[str, Any] = {"seed": seed}
@@ -121,17 +104,7 @@ def evaluate_seed(
             entry[name] = done[name]["scores"]
             seconds = seconds | {f"victim_{name}": done[name]["seconds"]}
     entry["imperceptibility"] = measured
-    entry["diagnostics"] = {
-        "noise_only": {probe: done[f"probe_{probe}"] for probe in PROBES},
-        "swap": {setting: done[setting]["swap"] for setting in stored},
-        "named": class_accuracy(run, data),
-        "variation": {setting: Variation().run(noise[setting]) for setting in stored},
-        "survival": {setting: Survival().run(clean[setting], stored[setting]) for setting in stored},
-        "detection": {
-            setting: {probe: done[f"detection_{setting}_{probe.replace(' ', '_')}"] for probe in SIMPLE}
-            for setting in measurable(stored, classes)
-        },
-    }
+    entry["diagnostics"] = diagnostics(sets, done) | {"swap": {s: done[s]["swap"] for s in stored}}
     entry["seconds"] = seconds | {"total": before + time.perf_counter() - clock}
     if is_main():
         curves = {name: done[name]["curve"] for name in results.VICTIMS if name in done}
@@ -140,48 +113,16 @@ def evaluate_seed(
     return entry
 
 
-def settings_of(run: Path, data: ImageDataModule) -> list[str]:
-    """The settings that a run has protected sets for: methods that need labels have none for unseen images."""
-    return [
-        setting
-        for setting, part in SETTINGS.items()
-        if part in data.parts and (setting == "standard" or (run / "protected" / setting).exists())
-    ]
+def summed_up(config: Config, data: ImageDataModule, run: Path, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """The content of results.json from the seeds' entries; ``run`` holds protected sets, of any of the seeds."""
+    return results.assemble(entries, linf_bound(run), 1 / data.classes, data.majority, asdict(config))
 
 
-def stored_set(run: Path, data: ImageDataModule, setting: str) -> ImageSet:
-    """A setting's protected images, decoded from their files.
-
-    Raises:
-        DataError: the set is missing, damaged, or of other images than those at hand.
-    """
-    protected = ProtectedDataset(run / "protected" / setting)
-    if protected.header.data != describe_part(data, SETTINGS[setting]):
-        raise DataError(f"{protected.folder}: protects other images than those at hand; restore the data")
-    return protected.load()
-
-
-def class_accuracy(run: Path, data: ImageDataModule) -> dict[str, float] | None:
-    """The generator's accuracy and balanced accuracy on the class of unseen images; None without any."""
-    names = predicted_classes(run)
-    if names is None:
-        return None
-    labels = data.parts[SETTINGS["fast"]].labels
-    right = (names == labels).float()
-    by_class = torch.stack([right[labels == label].mean() for label in labels.unique()])
-    return {"accuracy": right.mean().item(), "balanced_accuracy": by_class.mean().item()}
-
-
-def summed_up(config: Config, data: ImageDataModule, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """The content of results.json from the seeds' entries."""
-    return results.assemble(entries, linf_bound(config), 1 / data.classes, data.majority, asdict(config))
-
-
-def finish(config: Config, data: ImageDataModule, entries: list[dict[str, Any]], out: Path) -> dict[str, Any]:
+def finish(
+    config: Config, data: ImageDataModule, run: Path, entries: list[dict[str, Any]], out: Path
+) -> dict[str, Any]:
     """Writes results.json, summary.md and the report, on the main process; returns the results."""
-    from experiments.report import write_of_run  # matplotlib
-
-    found = summed_up(config, data, entries)
+    found = summed_up(config, data, run, entries)
     if is_main():
         results.write(out, found)
         write_of_run(out, found)
@@ -211,10 +152,10 @@ def evaluate(arguments: list[str]) -> None:
     }
     for seed, folder in seeds.items():
         files = [folder / "protected" / "standard" / MANIFEST]
-        files += [folder / GENERATOR] if config.method == OURS else []
+        files += [folder / GENERATOR] if capabilities(config.method).transferable else []
         try:
-            if config.method == OURS:
-                load_trained(files[1])
+            for file in files[1:]:
+                load_trained(file)
             ProtectedDataset(files[0].parent)
         except (GeneratorFileError, DataError) as error:
             if all(file.is_file() for file in files):  # finished, then damaged, or made by another version
@@ -231,8 +172,8 @@ def evaluate(arguments: list[str]) -> None:
         rank_zero_print(f"seed {seed}: victims on {folder / 'protected'}")
         loggers = make_loggers(replace(config, group=config.group or run.name), target, seed, "evaluate")
         entries.append(evaluate_seed(config, data, folder, target, seed, {}, default_device()))
-        log_end(loggers, target, summed_up(config, data, entries[-1:]))
-    finish(config, data, entries, out)
+        log_end(loggers, target, summed_up(config, data, folder, entries[-1:]))
+    finish(config, data, folder, entries, out)
 
 
 def check_weights(recipe: Recipe) -> None:

@@ -45,32 +45,34 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from baselines.capabilities import CAPABILITIES, capabilities
 from baselines.registry import make_protection
-from callbacks.detection import SIMPLE, Detection, measurable
-from callbacks.diagnostics import PROBES, NoiseProbe, Survival, SwapTest, Variation, noise_of
-from callbacks.export import SETTINGS, predicted_classes
-from callbacks.imperceptibility import Imperceptibility
-from callbacks.pictures import PICTURES, SHEETS, save_sheets
-from callbacks.retraining import default_device
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError, path_of
 from datamodules.files import write_atomic
 from datamodules.images import ImageSet
 from datamodules.renames import as_hashed, current_file, current_spec, read_row
-from experiments.config import CONFIGS, OURS, Config, ConfigError, compose, leaves, names, near
+from evaluation.diagnostics import noise_of
+from evaluation.export import SETTINGS, predicted_classes
+from evaluation.jobs import default_device
+from evaluation.measure import diagnostics, imperceptibility, probe_jobs, score_victim, sets_of
+from evaluation.pictures import PICTURES, SHEETS, save_sheets
+from evaluation.stored import linf_bound, settings_of, stored_set
+from experiments.config import CONFIGS, Config, ConfigError, compose, leaves, names, near
 from experiments.data import make_data
-from experiments.evaluate import class_accuracy, settings_of, stored_set
 from experiments.folder import RunError, environment, rank_zero_print, write_json
+from experiments.grid_report import CELLS, SPEC
 from experiments.launch import suppress_known_warnings
-from experiments.methods import cost_of, epochs_of, linf_bound, protect_seed, transfer
+from experiments.methods import cost_of, epochs_of, protect_seed, transfer
 from experiments.published import read_published
+from experiments.report import input_of_grid, write
 from experiments.train import check_classifiers, check_precision
 from gan.protection import start_file
 from victims.config import Recipe
 from victims.defences import operations, passes
 from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import Unavailable
-from victims.train import predict, train_victim
+from victims.train import predict
 
 VERSION = 1  # part of every key; raised when the same options come to mean something else
 # clean: part A; standard: A protected; clean_fast: part B; fast: B protected; misclassified: the unprotected images of
@@ -81,7 +83,7 @@ PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "
 REMAINDERS = {"standard": "remainder", "fast": "remainder_fast"}
 UNPROTECTED = {"standard": "clean", "fast": "clean_fast", "remainder": "clean", "remainder_fast": "clean_fast"}
 TRAINED_ON = "trained_on"
-CELLS, MADE, MASKS = "cells.jsonl", "made.json", "masks"
+MADE, MASKS = "made.json", "masks"
 KEYS = {"about", "data", "variants", "victims", "settings", "seeds", "measured_on"}
 
 
@@ -139,8 +141,6 @@ def grid(config: Config) -> int:
 
 def compute_grid(config: Config, spec: dict[str, Any], name: str, place: str) -> int:
     """Computes what a grid, or a sweep, asks for, in ``run_dir`` or ``runs/<place>/<name>``; see ``grid``."""
-    from experiments.report import input_of_grid, write  # imports this module
-
     suppress_known_warnings()
     folder, store = Path(config.run_dir or f"runs/{place}/{name}"), Path(config.store)
     absent: dict[str, str] = {}
@@ -319,8 +319,9 @@ def _trained_on(spec: dict[str, Any], data: str, variant: str) -> str | None:
 
 def _transfer_fault(config: Config, theirs: Config) -> str:
     """Why a data set cannot be protected by the generator that is trained on another; empty if it can."""
-    if config.method != OURS:
-        return f"{TRAINED_ON} is for method={OURS}, whose generator needs no labels; found method={config.method}"
+    if not capabilities(config.method).transferable:
+        able = ", ".join(name for name, can in CAPABILITIES.items() if can.transferable)
+        return f"{TRAINED_ON} is for method={able}, whose generator needs no labels; found method={config.method}"
     own, other = _data(config).channels, _data(theirs).channels
     if own != other:
         return f"the generator of {TRAINED_ON} takes images of {other} channels, these have {own}"
@@ -347,13 +348,12 @@ def _cells(
     data, seed, recipe = _data(config), place["seed"], config.victim.resolved()
     protection, pixels = _protection_of(config, place, on, origin), data.size[0] * data.size[1]
     cells = [protection] if set(settings) - {"clean", "clean_fast"} else []
-    label_free = (
-        config.method == OURS or make_protection(config.method, config.baselines, config.gan.epsilon).label_free
-    )
+    can = capabilities(config.method)
+    label_free = can.transferable or make_protection(config.method, config.baselines, config.gan.epsilon).label_free
     for setting in settings:
         if PART[setting] not in data.parts or (setting == "fast" and not label_free):
             continue
-        if setting == "misclassified" and (config.method != OURS or origin):
+        if setting == "misclassified" and (not can.classifies or origin):
             continue
         named = [setting]
         if setting in REMAINDERS and recipe.partly:
@@ -388,7 +388,7 @@ def _deciding(config: Config) -> dict[str, Any]:
         kept["start"] = _digest(str(start_file(config.gan.start)))
     if config.trainer.callbacks:  # they may change what is learned
         kept["callbacks"] = config.trainer.callbacks
-    if config.method != OURS:
+    if not capabilities(config.method).uses_trainer:
         kept = {config.method: tree["baselines"][config.method], "epsilon": config.gan.epsilon}
     return {"method": config.method, "precision": config.trainer.precision} | kept
 
@@ -590,30 +590,15 @@ def _protection(cell: Cell, store: Path) -> dict[str, Any]:
     """Fits a method, stores its sets, and measures what needs no victim."""
     data, seed = _data(cell.config), cell.place["seed"]
     folder = _made(cell, cell.key, store)
-    stored = {setting: stored_set(folder, data, setting) for setting in settings_of(folder, data)}
-    clean = {setting: data.parts[SETTINGS[setting]] for setting in stored}
-    noise = {setting: noise_of(clean[setting], stored[setting]) for setting in stored}
-    probes = {
-        name: NoiseProbe(name).run(noise["standard"], noise.get("fast"), data.classes, seed, default_device())
-        for name in PROBES
-    }
+    sets = sets_of(folder, data)
+    jobs, _ = probe_jobs(sets, seed, default_device())
     return {
         "stages": json.loads((folder / MADE).read_text()),
         "cost_to_make": cost_of(folder),
         "images": len(data.parts["train"]),
-        "epsilon": linf_bound(cell.config),
-        "imperceptibility": {s: Imperceptibility().run(clean[s], stored[s]) for s in stored},
-        "named": class_accuracy(folder, data),
-        "noise_only": probes,
-        "variation": {s: Variation().run(noise[s]) for s in stored},
-        "survival": {s: Survival().run(clean[s], stored[s]) for s in stored},
-        "detection": {
-            setting: {
-                name: Detection(name).run(clean[setting], stored[setting], data.classes, seed, default_device())
-                for name in SIMPLE
-            }
-            for setting in measurable(stored, data.classes)
-        },
+        "epsilon": linf_bound(folder),
+        "imperceptibility": imperceptibility(sets),
+        **diagnostics(sets, {name: job() for name, job in jobs.items()}),
         "chance": 1 / data.classes,
     }
 
@@ -638,11 +623,9 @@ def _victim(cell: Cell, store: Path) -> dict[str, Any]:
     elif mask is not None:
         train = clean_remainder(clean, mask)
     others = data.parts["test"] if cell.measured_on == "test" else rest(data, part)
-    report = train_victim(train, others, data.classes, recipe, seed, default_device())
-    row: dict[str, Any] = {
-        "scores": report.scores(),
-        "curve": report.curve,
-        "swap": SwapTest().run(report.model, noise, data.parts["val"], default_device()) if noise else None,
+    swapped = (noise, data.parts["val"]) if noise else None
+    report, row = score_victim(train, others, swapped, data.classes, recipe, seed, default_device())
+    row |= {
         "images": len(train),
         "chance": 1 / data.classes,
         "majority": data.majority,
@@ -691,5 +674,5 @@ def draw(cells: list[Cell], known: dict[str, dict[str, Any]], store: Path) -> No
 
 def save_rows(folder: Path, spec: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """The grid's rows, in its order, and what was asked."""
-    write_json(folder / "grid.json", spec)
+    write_json(folder / SPEC, spec)
     write_atomic(folder / CELLS, "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -4,6 +4,7 @@ from statistics import mean, stdev
 from typing import Any
 
 Row = dict[str, Any]
+CELLS, SPEC = "cells.jsonl", "grid.json"  # files of a grid's folder: its rows, and what was asked
 COLUMNS = ("clean", "standard", "remainder", "clean_fast", "fast", "remainder_fast", "misclassified")
 SIZES = (("linf", 255), ("l2", 1), ("l0", 1))
 TITLES = {

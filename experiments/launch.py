@@ -21,7 +21,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvi
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.rendezvous import rendezvous
 
-from callbacks.retraining import LONG, long_timeout_group
+from evaluation.jobs import LONG, long_timeout_group
 from experiments.config import ConfigError
 from experiments.folder import RunError, under_slurm
 

@@ -15,11 +15,11 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from callbacks.export import SETTINGS
 from callbacks.periodic_evaluation import log_pictures
-from callbacks.pictures import PICTURES
 from datamodules.files import write_atomic
 from datamodules.protected import MANIFEST
+from evaluation.export import SETTINGS
+from evaluation.pictures import PICTURES
 from experiments import results
 from experiments.config import Config, to_yaml
 from experiments.folder import is_main, rank_zero_print

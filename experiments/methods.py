@@ -17,13 +17,12 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler, PyTorchProfiler, SimpleProfiler
 from torch import Tensor
 
+from baselines.capabilities import capabilities
 from baselines.checkpoint import ResumableFit
 from baselines.passes import PassCounter
 from baselines.registry import make_protection
 from baselines.trained import load_trained
-from callbacks.export import SETTINGS, Export, describe_part, protect_part
 from callbacks.periodic_evaluation import PeriodicVictimEvaluation
-from callbacks.retraining import default_device
 from callbacks.seeding import SeedEveryStep
 from callbacks.stopping import StopOnNan, StopOnSignal, WholeCheckpoints
 from callbacks.throughput import Throughput
@@ -31,7 +30,9 @@ from datamodules.base import ImageDataModule
 from datamodules.images import ImageSet
 from datamodules.protected import MANIFEST, ManifestHeader, write_protected
 from datamodules.protection import Passes
-from experiments.config import OURS, Config, ConfigError, TrainerConfig
+from evaluation.export import SETTINGS, Export, describe_part, protect_part
+from evaluation.jobs import default_device
+from experiments.config import Config, ConfigError, TrainerConfig
 from experiments.folder import RunError, is_main, progress_bar, versions, write_json
 from experiments.launch import WaitingDDP, started_by
 from experiments.logs import make_loggers
@@ -74,7 +75,8 @@ def protect_seed(config: Config, data: ImageDataModule, folder: Path, seed: int)
     Raises:
         DataError, RunError: as their messages say.
     """
-    return (_confoundergan if config.method == OURS else _baseline)(config, data, folder, seed)
+    make = _by_trainer if capabilities(config.method).uses_trainer else _in_process
+    return make(config, data, folder, seed)
 
 
 def transfer(run: Path, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
@@ -95,14 +97,7 @@ def transfer(run: Path, data: ImageDataModule, folder: Path, seed: int) -> MadeP
     return MadeProtection({"training": 0.0, "export": time.perf_counter() - clock}, device)
 
 
-def linf_bound(config: Config) -> float | None:
-    """The method's L∞ bound in grey levels; None where it is bounded otherwise or not at all."""
-    epsilon = config.gan.epsilon
-    ours = config.method == OURS or make_protection(config.method, config.baselines, epsilon).norm == "linf"
-    return epsilon if ours else None
-
-
-def _baseline(config: Config, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
+def _in_process(config: Config, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
     protection = make_protection(config.method, config.baselines, config.gan.epsilon)
     device, seconds = default_device(), {"training": 0.0, "export": 0.0}
     loggers = make_loggers(config, folder, seed)
@@ -174,7 +169,7 @@ def cost_of(folder: Path) -> dict[str, float] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _confoundergan(config: Config, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
+def _by_trainer(config: Config, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
     batches = -(-len(data.parts["train"]) // config.data.batch_size)
     epochs = epochs_of(config, len(data.parts["train"]))
     start = start_network(config.gan.start, config.gan.noise)

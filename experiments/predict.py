@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from callbacks.retraining import long_timeout_group
+from evaluation.jobs import long_timeout_group
 from experiments.launch import WaitingDDP, explain_lost_processes, processes, started_by, suppress_known_warnings
 from experiments.owner_config import ProtectConfig
 from gan.protection import NoiseMaker

@@ -11,9 +11,9 @@ from dataclasses import replace
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from callbacks.pictures import save_picture
 from datamodules.config import DataError, path_of
 from datamodules.files import write_atomic
+from evaluation.pictures import save_picture
 from experiments.folder import is_main, rank_zero_print
 from experiments.launch import processes
 from experiments.owner_config import CheckConfig, ExportConfig, InspectConfig, ProtectConfig, VerifyConfig

@@ -13,7 +13,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from experiments.config import CONFIGS, OURS, ConfigError, names, near
+from baselines.capabilities import DEFAULT_METHOD
+from experiments.config import CONFIGS, ConfigError, names, near
 from experiments.grid_report import Row, moments, select
 from experiments.page import Table
 
@@ -95,7 +96,7 @@ def beside(spec: dict[str, Any], rows: list[Row]) -> Beside | None:
 
 def _published(options: dict[str, Any]) -> str | None:
     """The published method that a variant's options are, or None."""
-    method = str(options.get("method", OURS))
+    method = str(options.get("method", DEFAULT_METHOD))
     if method not in CIFAR10_RESNET18:
         return None
     if method in OPTIONS:

@@ -11,15 +11,15 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from callbacks.pictures import PICTURES, SHEETS
+from baselines.capabilities import DEFAULT_METHOD
 from datamodules.files import write_atomic
 from datamodules.images import folder_name
 from datamodules.renames import current_spec, read_row
-from experiments.config import OURS, Config, leaves
+from evaluation.pictures import PICTURES, SHEETS
+from experiments.config import Config, leaves
 from experiments.costs import costs
 from experiments.folder import RunError, newest, rank_zero_print
-from experiments.grid import CELLS
-from experiments.grid_report import MEASURED_ON, moments, select, unique
+from experiments.grid_report import CELLS, MEASURED_ON, SPEC, moments, select, unique
 from experiments.page import Block, Heading, Items, Picture, Table, Text, Verdicts, to_html, to_markdown
 from experiments.published import NOTE, beside, read_published
 from experiments.verdicts import (
@@ -38,7 +38,7 @@ from experiments.verdicts import (
 )
 from victims.config import VictimConfig
 
-RESULTS, SPEC = "results.json", "grid.json"
+RESULTS = "results.json"
 HTML, MARKDOWN, CSV = "report.html", "report.md", "table.csv"
 MEANING = {
     "clean": "clean: victims trained on part A as it is.",
@@ -136,7 +136,7 @@ def input_of_run(folder: Path, results: dict[str, Any]) -> ReportInput:
     config, where = results["config"], results["environment"]
     known = {f.name for f in fields(VictimConfig)}
     recipe = VictimConfig(**{k: v for k, v in config["victim"].items() if k in known}).resolved()
-    data, variant, victim = results["data"], config.get("method", OURS), recipe.arch
+    data, variant, victim = results["data"], config.get("method", DEFAULT_METHOD), recipe.arch
     seeds = [entry["seed"] for entry in results["seeds"]]
     own = {seed: folder / f"seed-{seed}" if len(seeds) > 1 else folder for seed in seeds}
     rows: list[Row] = []

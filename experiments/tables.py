@@ -12,14 +12,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from baselines.info import MethodInfo, method_infos
+from baselines.info import method_infos
 from datamodules.renames import current_spec, read_row
-from experiments.config import OURS
 from experiments.costs import costs
 from experiments.data import MODULES, module_of
 from experiments.figures import survival
-from experiments.grid import CELLS
-from experiments.grid_report import MEASURED_ON, Row, by_victim, moments, notes, scored, select
+from experiments.grid_report import CELLS, MEASURED_ON, Row, by_victim, moments, notes, scored, select
 from experiments.grid_report import table as table_of_grid
 from experiments.published import beside
 from experiments.results import summary_lines, table
@@ -287,11 +285,9 @@ def data_path(result: dict[str, Any]) -> str:
 
 
 def methods() -> str:
-    """One row per protection: ours from here, the others from what baselines/info.py states."""
-    cost = "trained once, then 1 forward"
-    ours = MethodInfo(OURS, "generator with a confounder", "Tian et al., NeurIPS 2022", "L∞", False, "any", cost)
+    """One row per protection, from what baselines/info.py states."""
     rows = [["`method=`", "what", "paper", "bound", "needs labels to protect", "protects", "passes to fit"]]
-    for row in [ours, *method_infos()]:
+    for row in method_infos():
         labels = "yes" if row.labels else "no"
         rows.append([f"`{row.method}`", row.title, row.paper, row.norm, labels, row.images, row.cost])
     return as_table(rows)

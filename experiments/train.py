@@ -78,7 +78,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
             own.mkdir(exist_ok=True)
             data.seed = seed
             entries.append(train_seed(config, data, own, seed))
-        return finish(config, data, entries, folder)
+        return finish(config, data, own, entries, folder)
 
 
 def check_classifiers(config: Config) -> list[str]:
@@ -117,5 +117,5 @@ def train_seed(config: Config, data: ImageDataModule, folder: Path, seed: int) -
     if cost := cost_of(folder):
         entry["cost"] = cost
     if is_main():
-        log_end(made.loggers, folder, summed_up(config, data, [entry]))
+        log_end(made.loggers, folder, summed_up(config, data, folder, [entry]))
     return entry

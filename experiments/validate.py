@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from callbacks.export import SETTINGS
-from callbacks.retraining import default_device
 from datamodules.base import ImageDataModule
 from datamodules.download import instructions
 from datamodules.images import to_float
+from evaluation.export import SETTINGS
+from evaluation.jobs import default_device
 from experiments.config import Config
 from experiments.data import make_data, unready
 from experiments.logs import wandb_mode

@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks.detection import Detection
-from callbacks.diagnostics import NoiseProbe, SwapTest, noise_of
-from callbacks.imperceptibility import Imperceptibility
-from callbacks.pictures import PictureGrid, plot_curves, save_picture
-from callbacks.retraining import SharedJobs
 from callbacks.stopping import StopOnNan
 from datamodules.augment import step_seed
 from datamodules.images import ImageSet
+from evaluation.detection import Detection
+from evaluation.diagnostics import NoiseProbe, SwapTest, noise_of
+from evaluation.imperceptibility import Imperceptibility
+from evaluation.jobs import SharedJobs
+from evaluation.pictures import PictureGrid, plot_curves, save_picture
 from experiments.config import options
 
 CPU = torch.device("cpu")

@@ -16,9 +16,9 @@ import torch.distributed as dist
 from conftest import SMALL
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from callbacks.retraining import SharedJobs, assign_jobs
 from callbacks.stopping import WholeCheckpoints
 from datamodules.batches import EpochBatches
+from evaluation.jobs import SharedJobs, assign_jobs
 from experiments.cli import main
 from experiments.config import ConfigError, compose
 from experiments.folder import RunError, check_code, code, create_run_dir, environment, is_main
@@ -251,8 +251,8 @@ def test_what_is_missing_after_a_kill_is_shared_out_anew(tmp_path: Path, monkeyp
     for name in "ace":  # all that the first process would have had to do
         (tmp_path / f"{name}.json").write_text('{"by": "before"}')
     threads = Threads()
-    monkeypatch.setattr("callbacks.retraining.dist", threads)
-    monkeypatch.setattr("callbacks.retraining.long_timeout_group", lambda: None)
+    monkeypatch.setattr("evaluation.jobs.dist", threads)
+    monkeypatch.setattr("evaluation.jobs.long_timeout_group", lambda: None)
 
     def work(rank: int) -> dict[str, Any]:
         threads.own.rank = rank

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 from conftest import SMALL
 
 from experiments.cli import VERBS, main
-from experiments.grid import CELLS
+from experiments.grid_report import CELLS
 from experiments.tables import PLACES, rendered
 
 ROOT = Path(__file__).parents[1]
@@ -213,3 +214,62 @@ def test_what_contributing_names_is_there() -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target
     for name, path in re.findall(r"`([A-Z]+)` of\s+`([a-z_/]+\.py)`", text):
         assert re.search(rf"^{name}\b", (ROOT / path).read_text(), re.M), (name, path)
+
+
+ROOMS = ("experiments", "photos", "callbacks", "evaluation", "baselines", "gan", "victims", "datamodules")
+# rooms side by side: neither imports the other, but baselines, which take parts of the method for their own networks
+LEVELS = {"experiments": 0, "photos": 1, "callbacks": 1, "evaluation": 2, "baselines": 3, "gan": 4, "victims": 5}
+
+
+def imports() -> dict[str, set[str]]:
+    """Every module of the project and the modules of the project that it imports, anywhere in its text."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+    }
+    found: dict[str, set[str]] = {}
+    for module, path in files.items():
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= (inner & files.keys()) or {node.module}
+        found[module] = {name for name in names if name in files and name != module}
+    return found
+
+
+def test_no_module_imports_another_in_a_circle() -> None:
+    """Not within functions either, where an import would only hide the circle."""
+    graph = imports()
+    assert len(graph) > 150
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise AssertionError(f"a circle of imports: {' → '.join(error.args[1])}") from error
+
+
+def test_rooms_import_downwards_alone() -> None:
+    level = LEVELS | {"datamodules": 6}
+    upwards = [
+        f"{module} → {other}"
+        for module, others in imports().items()
+        for other in others
+        if (here := module.partition(".")[0]) != (there := other.partition(".")[0]) and level[here] >= level[there]
+    ]
+    assert not upwards
+
+
+def test_nobody_asks_for_a_method_by_its_name() -> None:
+    """What differs between protections is a stated capability (baselines/capabilities.py)."""
+    asked = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare)
+        and any(isinstance(side, ast.Constant) and side.value == "confoundergan" for side in ast.walk(node))
+    ]
+    assert not asked

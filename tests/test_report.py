@@ -15,13 +15,11 @@ import torch
 from conftest import CACHE
 from PIL import Image
 
-from callbacks.pictures import PictureGrid, save_sheets
 from datamodules.images import ImageSet
+from evaluation.pictures import PictureGrid, save_sheets
 from experiments.cli import main
-from experiments.config import compose
 from experiments.figures import curves, share_map
 from experiments.grid import cells_of, draw, run_cell, save_rows
-from experiments.methods import linf_bound
 from experiments.page import Verdict, to_markdown
 from experiments.report import ReportInput, document, input_of_grid, input_of_run, write
 from experiments.verdicts import Finding, failed, findings, grade, missing, to_csv, verdicts
@@ -350,9 +348,6 @@ def test_a_method_without_a_bound_of_the_largest_change_has_a_report(tmp_path: P
     text = to_markdown(list(document(asked, findings(asked.spec, asked.rows), {})))
     line = next(line for line in text.splitlines() if "| standard |" in line and "/255 |" in line)
     assert "| standard | – |" in line  # no bound; the largest change is measured all the same
-    config, _ = compose(["method=cuda"])
-    assert linf_bound(config) is None
-    assert linf_bound(compose([])[0]) == linf_bound(compose(["method=emn"])[0]) == 8
 
 
 def test_noise_beyond_the_bound_is_amplified_by_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +358,7 @@ def test_noise_beyond_the_bound_is_amplified_by_what_it_is(tmp_path: Path, monke
             made_with.append(epsilon)
             super().__init__(class_names, epsilon)
 
-    monkeypatch.setattr("callbacks.pictures.PictureGrid", Spied)
+    monkeypatch.setattr("evaluation.pictures.PictureGrid", Spied)
     clean, near = images()  # changes up to 11
     far = ImageSet((clean.images.short() + 100).to(torch.uint8), clean.labels)
     for stored in (near, far):

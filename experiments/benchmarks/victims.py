@@ -17,9 +17,9 @@ from typing import Any, get_args, get_type_hints
 import torch
 import torch.nn.functional as F
 
-from callbacks.retraining import default_device
 from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet, to_float
+from evaluation.jobs import default_device
 from experiments.folder import environment, write_json
 from victims.config import RECIPES, Recipe, VictimConfig
 from victims.schedule import make_schedule, victim_optimizer

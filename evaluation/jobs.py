@@ -1,4 +1,4 @@
-"""Retraining victims, and probes, shared out among the processes of a run."""
+"""Jobs, such as victims and probes, shared out among the processes of a run."""
 
 import json
 from collections.abc import Callable

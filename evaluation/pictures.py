@@ -8,10 +8,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from callbacks.imperceptibility import Imperceptibility
 from datamodules.files import write_atomic
 from datamodules.images import ImageSet
 from datamodules.protection import change_sizes
+from evaluation.imperceptibility import Imperceptibility
 
 CELL, HEAD, SIDE, GAP, COLUMNS = 72, 20, 92, 4, 10
 PICTURES = "pictures"  # their folder in a run's, or a stored protection's

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from callbacks.retraining import SharedJobs
 from datamodules.base import ImageDataModule
 from datamodules.files import write_atomic
 from datamodules.protected import ManifestHeader, write_protected
+from evaluation.jobs import SharedJobs
 from gan.protection import GENERATOR, GeneratorCard, TrainedGenerator, save_generator
 
 # The settings and the part of the data that each protects: the generator's own images, or images it never saw.

@@ -1,0 +1,53 @@
+"""Protected sets of a run, read back from disk with what their manifests state."""
+
+from pathlib import Path
+
+import torch
+
+from datamodules.base import ImageDataModule
+from datamodules.config import DataError
+from datamodules.images import ImageSet
+from datamodules.protected import ProtectedDataset
+from evaluation.export import SETTINGS, describe_part, predicted_classes
+
+
+def settings_of(run: Path, data: ImageDataModule) -> list[str]:
+    """The settings that a run has protected sets for: methods that need labels have none for unseen images."""
+    return [
+        setting
+        for setting, part in SETTINGS.items()
+        if part in data.parts and (setting == "standard" or (run / "protected" / setting).exists())
+    ]
+
+
+def stored_set(run: Path, data: ImageDataModule, setting: str) -> ImageSet:
+    """A setting's protected images, decoded from their files.
+
+    Raises:
+        DataError: the set is missing, damaged, or of other images than those at hand.
+    """
+    protected = ProtectedDataset(run / "protected" / setting)
+    if protected.header.data != describe_part(data, SETTINGS[setting]):
+        raise DataError(f"{protected.folder}: protects other images than those at hand; restore the data")
+    return protected.load()
+
+
+def linf_bound(run: Path) -> float | None:
+    """The L∞ bound of a run's protected sets in grey levels; None where they are bounded otherwise or not at all.
+
+    Raises:
+        DataError: the set is missing or damaged.
+    """
+    header = ProtectedDataset(run / "protected" / "standard").header
+    return header.epsilon if header.norm == "linf" else None
+
+
+def class_accuracy(run: Path, data: ImageDataModule) -> dict[str, float] | None:
+    """How often the class read from unseen images is right: accuracy and balanced accuracy; None where none is read."""
+    names = predicted_classes(run)
+    if names is None:
+        return None
+    labels = data.parts[SETTINGS["fast"]].labels
+    right = (names == labels).float()
+    by_class = torch.stack([right[labels == label].mean() for label in labels.unique()])
+    return {"accuracy": right.mean().item(), "balanced_accuracy": by_class.mean().item()}
