@@ -58,7 +58,7 @@ FORBIDDEN = [
     (ALL, rf"(?i)\bone (\w+ )?an? ({UNITS}|fault|victim|process|core|setting)\b", "per"),
     (ALL, r"\b(once|\d) an? (second|image|seed|epoch)\b(?! time)", "per"),
     (ALL, r"\bexpected a (integer|image|array|uint8|odd|even|option)\b", "an"),
-    (PROSE, r"(?<![`:=] )(?<![`=])\b(waves|thirds|tints)\b(?!`)", "period-2, period-3, colour pattern"),
+    (PROSE, r"(?<![`:=] )(?<![`=])(?<!two )\b(waves|thirds|tints)\b(?!`)", "period-2, period-3, colour pattern"),
 ]  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from experiments.folder import environment
 from experiments.launch import suppress_known_warnings
 from experiments.methods import make_trainer
 from gan.batchnorm import convert_sync_batch_norm
+from gan.codes import drawn_shares, mixed_code
 from gan.config import ClassifierConfig, NoiseConfig
 from gan.field import enlarged, reduced
 from gan.module import ConfounderGAN
@@ -111,8 +112,9 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
             if fresh:
                 optimizers[1 + place].state.clear()
             x = reduced(images, SIDE)
-            codes = torch.randint(0, pool.told, (len(x),), generator=random)
-            noise = module.epsilon * making(x, pool.codes[place][codes], course.boost(place))
+            shares = drawn_shares(len(x), pool.told, options.mixtures, random)
+            vectors = mixed_code(shares.sqrt(), pool.codes[place])
+            noise = module.epsilon * making(x, vectors, course.boost(place))
             if judge is not None:
                 clean, fake = luma(x), luma(apply_noise(x, noise.detach()))
                 loss = discriminator_loss(options.gan_loss, judge(clean), judge(fake))
@@ -122,7 +124,7 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
                 metrics["loss_d"] = loss.detach()
             shown = apply_noise(course.pictures(x, place), noise)
             logits = readers[place](transformed(shown, options.transforms, course.share(place), random))
-            loss = read = F.cross_entropy(logits, codes)
+            loss = read = F.cross_entropy(logits, shares)
             if discriminator is not None:
                 discriminator.requires_grad_(False)
                 fooled = generator_gan_loss(options.gan_loss, discriminator(luma(apply_noise(x, noise))))
@@ -136,7 +138,7 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
                 discriminator.requires_grad_(True)
             with torch.no_grad():
                 fixed = enlarged(noise.detach(), data.size)
-                metrics |= {"loss_g": loss, "loss_s": read, "read": correctly_read(logits, codes).mean()}
+                metrics |= {"loss_g": loss, "loss_s": read, "read": correctly_read(logits, shares.argmax(1)).mean()}
                 metrics |= {"noise_mean": fixed.abs().mean(), "psnr": psnr(images, apply_noise(images, fixed))}
                 means, largest = torch.stack(list(metrics.values())) * batch.share, fixed.abs().max()
                 if world > 1:

@@ -156,7 +156,7 @@ def measure(folder: Path, names: list[str], options: dict[str, str]) -> None:
 
 
 def left_over(rows: list[Row], name: str) -> float:
-    """What the rule of the choice says of a candidate: the part of what clean images teach that is left, 0 to 1."""
+    """What the rule says of a candidate: the part that is left of what is learned from clean images, from 0 to 1."""
     parts = []
     for data in DATA:
         for setting, victim in COUNTED:
