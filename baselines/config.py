@@ -299,6 +299,7 @@ class BaselinesConfig:
     gue: GueConfig = field(default_factory=GueConfig)
     clusters: ClustersConfig = field(default_factory=ClustersConfig)
     patterns: PatternsConfig = field(default_factory=PatternsConfig)
+    own: str = option("", "method=own: module.Class of a protection of yours, called with ε: examples/my_protection.py")
 
     def archs(self) -> dict[str, str]:
         """The architectures that are named, by key."""

@@ -13,6 +13,7 @@ from baselines.gue import GameGenerator
 from baselines.hypo import Hypocritical
 from baselines.lsp import LinearlySeparable
 from baselines.ops import OnePixel
+from baselines.own import own_protection
 from baselines.patterns.protection import Patterns
 from baselines.pil import Linearising
 from baselines.random_noise import RandomNoise
@@ -25,12 +26,12 @@ def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Prote
     """A baseline that is still to be fitted.
 
     Args:
-        name: one of ``baselines.config.Method``.
+        name: one of ``baselines.config.Method``, or ``own``.
         config: options of all baselines.
         epsilon: L∞ bound in grey levels, at least 1: stored noise has whole grey levels; of the methods that have one.
 
     Raises:
-        ValueError: no such baseline, or a bound below one grey level.
+        ValueError: no such baseline, a bound below one grey level, or a protection of the user's that cannot be had.
     """
     if epsilon < 1:
         raise ValueError(f"epsilon: expected at least 1 grey level, found {epsilon:g}; stored pixels know no less")
@@ -49,7 +50,8 @@ def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Prote
         "gue": lambda: GameGenerator(config.gue, epsilon),
         "clusters": lambda: UnlearnableClusters(config.clusters, epsilon),
         "patterns": lambda: Patterns(config.patterns, epsilon),
+        "own": lambda: own_protection(config.own, epsilon),
     }
     if name not in made:
-        raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, found {name!r}")
+        raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, own, found {name!r}")
     return made[name]()

@@ -46,7 +46,7 @@ from omegaconf import OmegaConf
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from baselines.capabilities import CAPABILITIES, capabilities
-from baselines.registry import make_protection
+from baselines.own import source_digest
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError, path_of
 from datamodules.files import write_atomic
@@ -63,7 +63,7 @@ from experiments.data import make_data
 from experiments.folder import RunError, environment, rank_zero_print, write_json
 from experiments.grid_report import CELLS, SPEC
 from experiments.launch import suppress_known_warnings
-from experiments.methods import cost_of, epochs_of, protect_seed, transfer
+from experiments.methods import cost_of, epochs_of, protect_seed, protection_of, transfer
 from experiments.published import read_published
 from experiments.report import input_of_grid, write
 from experiments.train import check_classifiers, check_precision
@@ -349,7 +349,7 @@ def _cells(
     protection, pixels = _protection_of(config, place, on, origin), data.size[0] * data.size[1]
     cells = [protection] if set(settings) - {"clean", "clean_fast"} else []
     can = capabilities(config.method)
-    label_free = can.transferable or make_protection(config.method, config.baselines, config.gan.epsilon).label_free
+    label_free = can.transferable or protection_of(config).label_free
     for setting in settings:
         if PART[setting] not in data.parts or (setting == "fast" and not label_free):
             continue
@@ -390,6 +390,8 @@ def _deciding(config: Config) -> dict[str, Any]:
         kept["callbacks"] = config.trainer.callbacks
     if not capabilities(config.method).uses_trainer:
         kept = {config.method: tree["baselines"][config.method], "epsilon": config.gan.epsilon}
+        if source := source_digest(protection_of(config)):
+            kept["source"] = source
     return {"method": config.method, "precision": config.trainer.precision} | kept
 
 

@@ -1,12 +1,9 @@
 """A method at work on a run's data: fitted, exported, its protected sets on disk. ConfounderGAN is one among them."""
 
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +25,9 @@ from callbacks.stopping import StopOnNan, StopOnSignal, WholeCheckpoints
 from callbacks.throughput import Throughput
 from datamodules.base import ImageDataModule
 from datamodules.images import ImageSet
+from datamodules.imported import first_line, imported
 from datamodules.protected import MANIFEST, ManifestHeader, write_protected
-from datamodules.protection import Passes
+from datamodules.protection import Passes, Protection
 from evaluation.export import SETTINGS, Export, describe_part, protect_part
 from evaluation.jobs import default_device
 from experiments.config import Config, ConfigError, TrainerConfig
@@ -97,8 +95,20 @@ def transfer(run: Path, data: ImageDataModule, folder: Path, seed: int) -> MadeP
     return MadeProtection({"training": 0.0, "export": time.perf_counter() - clock}, device)
 
 
+def protection_of(config: Config) -> Protection:
+    """The baseline, or the user's own protection, that a configuration names; still to be fitted.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
+    try:
+        return make_protection(config.method, config.baselines, config.gan.epsilon)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+
+
 def _in_process(config: Config, data: ImageDataModule, folder: Path, seed: int) -> MadeProtection:
-    protection = make_protection(config.method, config.baselines, config.gan.epsilon)
+    protection = protection_of(config)
     device, seconds = default_device(), {"training": 0.0, "export": 0.0}
     loggers = make_loggers(config, folder, seed)
     settings = {
@@ -274,8 +284,6 @@ def user_callbacks(options: TrainerConfig) -> list[pl.Callback]:
         ConfigError: there is no such class, it is no callback of Lightning, or it cannot be made without arguments.
     """
     made: list[pl.Callback] = []
-    if options.callbacks and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a program's own path lacks it; last, so that it hides nothing
 
     def refused(name: str, reason: str) -> ConfigError:
         return ConfigError(
@@ -286,22 +294,17 @@ def user_callbacks(options: TrainerConfig) -> list[pl.Callback]:
         )
 
     for name in options.callback_list():
-        module, _, kind = name.rpartition(".")
         try:
-            found = getattr(import_module(module), kind)
-        except Exception as error:  # a user's module may fail in any way
-            raise refused(name, f"cannot be imported ({_first_line(error)})") from error
+            found = imported(name)
+        except ValueError as error:
+            raise refused(name, str(error)) from error
         if not (isinstance(found, type) and issubclass(found, pl.Callback)):
             raise refused(name, "is no callback")
         try:
             made.append(found())
         except Exception as error:
-            raise refused(name, f"cannot be made ({_first_line(error)})") from error
+            raise refused(name, f"cannot be made ({first_line(error)})") from error
     return made
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def make_profiler(kind: str, folder: Path) -> Profiler | None:
@@ -326,7 +329,7 @@ def check_checkpoint(path: Path, data: ImageDataModule) -> None:
         state = content[type(data).__qualname__]
         content["state_dict"], content["optimizer_states"], content["loops"]
     except Exception as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         raise RunError(
             f"{path}: damaged checkpoint ({reason}); delete it to start this seed over with the same command"
         ) from error

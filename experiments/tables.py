@@ -14,6 +14,7 @@ from typing import Any
 
 from baselines.info import method_infos
 from datamodules.renames import current_spec, read_row
+from experiments.architecture import inventory, picture
 from experiments.costs import costs
 from experiments.data import MODULES, module_of
 from experiments.figures import survival
@@ -446,6 +447,10 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/grids/survival": lambda: survival_table("as it comes", victims=SURVIVAL),
         "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
         "datamodules": data_sets,
+    },
+    "docs/ARCHITECTURE.md": {
+        "experiments/architecture.py, picture": picture,
+        "experiments/architecture.py, inventory": inventory,
     },
     "docs/DATA.md": {
         "datamodules": citations,

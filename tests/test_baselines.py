@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from baselines.ar import Autoregressive, candidates, continued, stable
+from baselines.capabilities import DEFAULT_METHOD
 from baselines.clusters import UnlearnableClusters, k_means, nearest
 from baselines.config import (
     ArConfig,
@@ -734,8 +735,8 @@ def test_every_registered_name_is_its_protections_own() -> None:
 
 def test_facts_are_of_every_method_and_true() -> None:
     known = {row.method: row for row in method_infos()}
-    assert list(known) == list(get_args(Method))
-    assert [name for name, row in known.items() if not row.labels] == ["random", *LABEL_FREE]
+    assert list(known) == [DEFAULT_METHOD, *get_args(Method)]
+    assert [name for name, row in known.items() if not row.labels] == [DEFAULT_METHOD, "random", *LABEL_FREE]
     assert {name: row.norm for name, row in known.items() if row.norm != "L∞"} == {
         "ar": "L2",
         "cuda": "none",

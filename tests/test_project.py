@@ -17,6 +17,7 @@ import pytest
 import yaml
 from conftest import SMALL
 
+from experiments.architecture import LEVELS, imports, room_of
 from experiments.cli import VERBS, main
 from experiments.grid_report import CELLS
 from experiments.tables import PLACES, rendered
@@ -35,16 +36,6 @@ OTHERS = (
     "photos_check_cpu.json",
     "grid.json",
 )  # benchmarks, and what a grid was asked
-LAYERS = {
-    "datamodules": 0,
-    "victims": 1,
-    "gan": 2,
-    "baselines": 3,
-    "evaluation": 4,
-    "photos": 5,
-    "callbacks": 5,
-    "experiments": 6,
-}
 
 
 def commands() -> list[str]:
@@ -104,7 +95,7 @@ def test_set_up_is_skipped_when_done() -> None:
     assert "pip install" not in shown
 
 
-@pytest.mark.parametrize("package", LAYERS)
+@pytest.mark.parametrize("package", LEVELS)
 def test_packages_are_those_of_this_repository(package: str) -> None:
     found = import_module(package).__file__
     assert found is not None
@@ -112,14 +103,13 @@ def test_packages_are_those_of_this_repository(package: str) -> None:
 
 
 def test_imports_go_one_way() -> None:
-    for package, layer in LAYERS.items():
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-                modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                for module in modules:
-                    other = module.partition(".")[0]
-                    assert other == package or LAYERS.get(other, -1) < layer, f"{path} imports {module}"
+    upwards = [
+        f"{module} imports {other}"
+        for module, others in imports().items()
+        for other in others
+        if room_of(module) != room_of(other) and LEVELS[room_of(module)] <= LEVELS[room_of(other)]
+    ]
+    assert not upwards
 
 
 def test_pins_are_versions_alone() -> None:
@@ -225,26 +215,6 @@ def test_what_contributing_names_is_there() -> None:
         assert re.search(rf"^{name}\b", (ROOT / path).read_text(), re.M), (name, path)
 
 
-def imports() -> dict[str, set[str]]:
-    """Every module of the project and the modules of the project that it imports, anywhere in its text."""
-    files = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-        for room in LAYERS
-        for path in (ROOT / room).rglob("*.py")
-    }
-    found: dict[str, set[str]] = {}
-    for module, path in files.items():
-        names: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                inner = {f"{node.module}.{alias.name}" for alias in node.names}
-                names |= (inner & files.keys()) or {node.module}
-        found[module] = {name for name in names if name in files and name != module}
-    return found
-
-
 def test_no_module_imports_another_in_a_circle() -> None:
     """Not within functions either, where an import would only hide the circle."""
     graph = imports()
@@ -259,10 +229,16 @@ def test_nobody_asks_for_a_method_by_its_name() -> None:
     """What differs between protections is a stated capability (baselines/capabilities.py)."""
     asked = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for room in LAYERS
+        for room in LEVELS
         for path in (ROOT / room).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Compare)
         and any(isinstance(side, ast.Constant) and side.value == "confoundergan" for side in ast.walk(node))
     ]
     assert not asked
+
+
+def test_the_way_of_an_image_names_files_that_are_there() -> None:
+    named = re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", (ROOT / "docs" / "ARCHITECTURE.md").read_text())
+    assert len(named) > 15
+    assert not [name for name in named if not (ROOT / name).is_file()]

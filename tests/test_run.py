@@ -440,7 +440,7 @@ def test_a_signal_after_training_keeps_what_is_done(
 ) -> None:
     import experiments.evaluate as evaluation
 
-    folder, original = tmp_path / "run", evaluation.train_victim
+    folder, original = tmp_path / "run", evaluation.score_victim
     calls: list[int] = []
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
@@ -449,7 +449,7 @@ def test_a_signal_after_training_keeps_what_is_done(
             signal.raise_signal(signal.SIGTERM)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(evaluation, "train_victim", interrupted)
+    monkeypatch.setattr(evaluation, "score_victim", interrupted)
     assert small_run(tiny(), folder) == 143
     assert (
         f"stopped by SIGTERM outside of training; resume with: confoundergan train resume={folder}"
