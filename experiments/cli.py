@@ -102,7 +102,7 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
 
                 evaluate(given)
             elif verb == "grid":
-                from experiments.grid import grid
+                from experiments.grid.compute import grid
 
                 return grid(config)
             elif verb == "sweep":

@@ -16,7 +16,7 @@ from datamodules.files import write_atomic
 from experiments.config import Config, to_yaml
 
 RUN_DIR = "CONFOUNDERGAN_RUN_DIR"
-TRAINING = ("gan", "datamodules", "victims", "callbacks", "baselines")
+TRAINING = ("gan", "datamodules", "victims", "evaluation", "callbacks", "baselines")
 DECIDING = ("torch", "lightning", "timm", "numpy")  # libraries whose version may change the weights' last bits
 PACKAGES = ("confoundergan", "torch", "lightning", "torchmetrics", "timm", "omegaconf", "numpy", "pillow")
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from experiments.config import Config, ConfigError, compose, near
 from experiments.folder import rank_zero_print
-from experiments.grid import asked_for, compute_grid, read_grid
+from experiments.grid.compute import compute_grid
+from experiments.grid.spec import asked_for, read_grid
 from experiments.logs import wandb_mode
 from experiments.train import train
 

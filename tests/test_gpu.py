@@ -9,7 +9,8 @@ import pytest
 
 from experiments.config import ConfigError, compose
 from experiments.gpu import pretraining
-from experiments.grid import cells_of, read_grid
+from experiments.grid.cells import cells_of
+from experiments.grid.spec import read_grid
 
 CUTS = Path(__file__).parents[2] / "shared" / "data" / "cifar10_exact_6k.npz"
 

@@ -22,8 +22,11 @@ from datamodules.protected import MANIFEST
 from experiments.cli import main
 from experiments.config import CONFIGS
 from experiments.data import make_data
-from experiments.grid import CELLS, MASKS, cells_of, placed, read_grid, run_cell
-from experiments.grid_report import moments, table
+from experiments.grid.cells import cells_of
+from experiments.grid.compute import placed
+from experiments.grid.run import MASKS, run_cell
+from experiments.grid.spec import read_grid
+from experiments.grid_report import CELLS, moments, table
 from experiments.published import read_published
 from experiments.report import beside_published, numbers
 from experiments.verdicts import findings
@@ -255,7 +258,7 @@ def test_a_process_that_is_killed_is_told_and_not_a_defect(
     def dies(*_: Any) -> None:
         raise BrokenProcessPool
 
-    monkeypatch.setattr("experiments.grid.compute", dies)
+    monkeypatch.setattr("experiments.grid.compute.compute", dies)
     path = written(tmp_path, variants={"class noise": SPEC["variants"]["class noise"]}, settings=["clean"])
     assert main(arguments(tmp_path, path)) == 2
     assert "error: grid: one of its processes was killed from outside" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from conftest import SMALL
 from experiments import sweep as sweep_file
 from experiments.cli import main
 from experiments.config import Config, compose, names
-from experiments.grid import read_grid
+from experiments.grid.spec import read_grid
 from experiments.logs import _wandb_run, make_loggers
 from experiments.panels import PANELS, panel_metrics
 from experiments.sweep import LAST_ALONE, combinations, run_of, wandb_sweep

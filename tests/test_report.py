@@ -19,7 +19,9 @@ from datamodules.images import ImageSet
 from evaluation.pictures import PictureGrid, save_sheets
 from experiments.cli import main
 from experiments.figures import curves, share_map
-from experiments.grid import cells_of, draw, run_cell, save_rows
+from experiments.grid.cells import cells_of
+from experiments.grid.compute import draw, save_rows
+from experiments.grid.run import run_cell
 from experiments.page import Verdict, to_markdown
 from experiments.report import ReportInput, document, input_of_grid, input_of_run, write
 from experiments.verdicts import Finding, failed, findings, grade, missing, to_csv, verdicts

@@ -24,7 +24,8 @@ from datamodules.renames import (
 )
 from experiments.config import compose, names, options, to_yaml
 from experiments.evaluate import reopen
-from experiments.grid import SETTINGS_ALL, VERSION, _key, read_grid
+from experiments.grid.cells import VERSION, _key
+from experiments.grid.spec import SETTINGS_ALL, read_grid
 
 ROOT = Path(__file__).parents[1]
 ROOMS = "datamodules gan baselines photos victims callbacks evaluation experiments tests examples docs"

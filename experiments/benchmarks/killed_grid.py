@@ -16,7 +16,9 @@ from pathlib import Path
 
 from experiments.benchmarks.kills import hung, start
 from experiments.folder import environment, write_json
-from experiments.grid import cells_of, known_rows, read_grid
+from experiments.grid.cells import cells_of
+from experiments.grid.compute import known_rows
+from experiments.grid.spec import read_grid
 
 
 def finished(store: Path) -> dict[str, int]:
