@@ -445,14 +445,13 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/digits_cpu.json": lambda: markdown(load("digits_cpu")),
         "gan/shipped/results.json": photos,
         "results/grids/survival": lambda: survival_table("as it comes", victims=SURVIVAL),
-        "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
-        "datamodules": data_sets,
     },
     "docs/ARCHITECTURE.md": {
         "experiments/architecture.py, picture": picture,
         "experiments/architecture.py, inventory": inventory,
     },
     "docs/DATA.md": {
+        "datamodules, table": data_sets,
         "datamodules": citations,
         "results/data_cpu.json": lambda: data_path(load("data_cpu")),
     },
@@ -464,6 +463,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/grids/defences and evaluation, clean": lambda: clean_columns("defences", "evaluation"),
     },
     "docs/SCALING.md": {
+        "results/loop_overhead_cpu.json": lambda: overhead(load("loop_overhead_cpu")),
         "results/scaling_cpu.json": lambda: unless_missing("scaling_cpu", scaling),
         "results/scaling_cpu.json, memory": lambda: unless_missing("scaling_cpu", memory),
         "results/kills_cpu.json": lambda: unless_missing("kills_cpu", kills),

@@ -243,3 +243,7 @@ def test_the_way_of_an_image_names_files_that_are_there() -> None:
     named = re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", way)
     assert len(named) > 15
     assert not [name for name in named if not (ROOT / name).is_file()]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
