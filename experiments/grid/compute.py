@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -10,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, 
     seeds = list(dict.fromkeys(cell.place["seed"] for cell in missing))
     waiting = sorted(missing, key=lambda cell: (seeds.index(cell.place["seed"]), cell.is_victim, -cell.cost))
     context = get_context("spawn")
-    stop = context.Event()
+    stop = context.RawValue("b", 0)  # without a lock, which a process that was killed would hold for ever
     with (
         Progress(
             TextColumn("{task.description}"),
@@ -193,24 +193,24 @@ def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, 
 
 
 @contextmanager
-def _stopping(stop: Event) -> Iterator[None]:
-    """Sets the event when what is inside is interrupted."""
+def _stopping(stop: Any) -> Iterator[None]:
+    """Tells the processes to stop when what is inside is interrupted."""
     try:
         yield
     except BaseException:
-        stop.set()
+        stop.value = 1
         raise
 
 
-def _start(parent: int, threads: int, stop: Event) -> None:
+def _start(parent: int, threads: int, stop: Any) -> None:
     """A process of the pool: its share of the cores, quiet, and gone when its parent is or when told to stop."""
     torch.set_num_threads(threads)
     os.environ["CONFOUNDERGAN_QUIET"] = "1"
     suppress_known_warnings()
 
     def watch() -> None:
-        while os.getppid() == parent and not stop.wait(1):
-            pass
+        while os.getppid() == parent and not stop.value:
+            time.sleep(1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
