@@ -93,12 +93,21 @@ def candidates() -> str:
     """What each choice of the game buys: networks trained by ``experiments.gpu.pretraining``, a line for each set."""
     rows, spec = rows_of("pretraining")
     made = [r for r in rows if "victim" not in r["place"]]
-    head = ["game", "data", *spec["victims"], *(f"fast, {victim}" for victim in FAST), "PSNR, dB", "SSIM", "luma"]
+    head = [
+        "game",
+        "data",
+        *spec["victims"],
+        *(f"fast, {victim}" for victim in FAST),
+        "PSNR, dB",
+        "SSIM",
+        "luma",
+        "varies",
+    ]
     lines = [head]
     for data in spec["data"]:
         clean = [scored(rows, "clean", data=data, victim=v) for v in spec["victims"]]
         clean += [scored(rows, "clean_fast", data=data, victim=v) for v in FAST]
-        lines.append(["clean pictures", f"`{data}`", *clean, "", "", ""])
+        lines.append(["clean pictures", f"`{data}`", *clean, "", "", "", ""])
     for variant, data in product(spec["variants"], spec["data"]):
         place = {"data": data, "variant": variant}
         cells = [scored(rows, "standard", **place, victim=v) for v in spec["victims"]]
@@ -107,12 +116,13 @@ def candidates() -> str:
         hidden = [r["imperceptibility"]["standard"] for r in found]
         cells += [moments([h["psnr"] for h in hidden]), f"{mean(h['ssim'] for h in hidden):.3f}" if hidden else "–"]
         cells += [moments([r["survival"]["standard"]["gray"] for r in found], 100)]
+        cells += [moments([r["variation"]["standard"] for r in found], 100)]
         lines.append([variant, f"`{data}`", *cells])
     where = sorted({r["device"] for r in rows if "error" not in r})
     return as_table(lines) + (
         "\n\nBalanced accuracy in % at the victim's last epoch, on training images that the victim does not train on; "
-        f"seeds {', '.join(map(str, spec['seeds']))}. Luma: share of the noise's energy that gray leaves, in %. On "
-        f"{', '.join(where)}."
+        f"seeds {', '.join(map(str, spec['seeds']))}. Shares of the noise's energy, in %: luma, that gray leaves; "
+        f"varies, that differs from image to image within a class. On {', '.join(where)}."
     )
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m experiments.gpu.pretraining                       # about nine minutes of one H200 with 16 cores
+    python -m experiments.gpu.pretraining                       # one GPU, sixteen cores
     python -m experiments.gpu.pretraining steps=100 only=base+mixtures jobs=2
 
 Every candidate is a call of ``experiments.pretrain``; one network keeps a GPU busy for a small part of the time, so all
@@ -29,13 +29,15 @@ from omegaconf import OmegaConf
 
 from experiments.config import ConfigError
 from experiments.folder import rank_zero_print, write_json
+from experiments.grid.cells import UNPROTECTED
 from experiments.grid_report import Row, select
 from experiments.pretrain import STRETCH
+from gan.transforms import TRANSFORMS
 
 COMMON = ["gan.gan_loss=none", "classes=96"]
 BOTH = ["gan.mixtures=0.5", "gan.transforms.on_luma=0"]
 LONGER = 1.4  # times the steps of the others
-T = [f"gan.transforms.{name}=0" for name in ("jpeg", "resize", "blur", "gray", "band", "noise", "zoom")]
+T = [f"gan.transforms.{name}=0" for name in TRANSFORMS]
 # name → options of experiments.pretrain; later ones override COMMON
 CANDIDATES: dict[str, list[str]] = {
     "base": [],
@@ -67,7 +69,6 @@ VICTIMS: dict[str, dict[str, str]] = {
     "gray": {"victim.defence": "gray"},
 }
 COUNTED = [("standard", victim) for victim in VICTIMS] + [("fast", "untouched"), ("fast", "JPEG 50")]
-CLEAN = {"standard": "clean", "fast": "clean_fast"}
 OPTIONS = {
     "steps": "5700",
     "jobs": "16",
@@ -161,7 +162,7 @@ def left_over(rows: list[Row], name: str) -> float:
     for data in DATA:
         for setting, victim in COUNTED:
             found, clean = (
-                select(rows, data=data, variant=name, victim=victim, setting=s) for s in (setting, CLEAN[setting])
+                select(rows, data=data, variant=name, victim=victim, setting=s) for s in (setting, UNPROTECTED[setting])
             )
             last, most = (mean(r["scores"]["balanced_accuracy"]["last"] for r in part) for part in (found, clean))
             parts.append((last - found[0]["chance"]) / (most - found[0]["chance"]))
