@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare sweep dashboard evaluate validate protect lint format test test-all benchmark tables clean
+.PHONY: help setup train compare sweep dashboard evaluate validate protect lint format test test-all benchmark tables docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ benchmark: setup ## Lightning's loop and the victims' beside bare PyTorch; data 
 tables: setup ## write README's tables from results/
 	@$(BIN)/python -m experiments.tables
 
+docs: setup ## the documentation as a site, with pages of the API: site/index.html
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 clean: ## remove what was made, the environment, the runs and the decoded images too
-	rm -rf $(VENV) runs data/cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs data/cache build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -225,15 +225,19 @@ class ProtectedDataset(Dataset[tuple[Any, int]]):
             IndexError: there is no such image.
         """
         entry = self.entries[index]
-        data, fault = self._read(entry)
-        if fault:
-            raise DataError(f"{fault}; restore the set, or protect the images again")
-        image: Image.Image = Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(io.BytesIO(self.content(index)))
         if self.transform is not None:
             return self.transform(image), entry.label
         array = np.array(image)
         pixels = array.reshape(*array.shape[:2], -1).transpose(2, 0, 1)
         return torch.from_numpy(np.ascontiguousarray(pixels)), entry.label
+
+    def content(self, index: int) -> bytes:
+        """An image's file, checked as it is read; raises as ``__getitem__`` does."""
+        data, fault = self._read(self.entries[index])
+        if fault:
+            raise DataError(f"{fault}; restore the set, or protect the images again")
+        return data
 
     def _read(self, entry: Entry) -> tuple[bytes, str]:
         """A listed file's content, and what is wrong with it; empty when nothing is."""
