@@ -73,7 +73,7 @@ tables: setup ## write README's tables from results/
 
 docs: setup ## the documentation as a site, with pages of the API: site/index.html
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what was made, the environment, the runs and the decoded images too
 	rm -rf $(VENV) runs data/cache build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

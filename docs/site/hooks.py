@@ -43,7 +43,9 @@ def on_files(files: Files, config: Any) -> Files:
     files.append(File.generated(config, "index.md", content=(ROOT / "README.md").read_text()))
     for room in ROOMS:
         for module in modules(room):
-            files.append(File.generated(config, page_of(module), content=f"::: {dotted(module)}\n"))
+            files.append(
+                File.generated(config, page_of(module), content=f"# {dotted(module)}\n\n::: {dotted(module)}\n")
+            )
     return files
 
 
