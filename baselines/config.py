@@ -6,6 +6,15 @@ Defaults are the published ones, except where the method's own file names a devi
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+from baselines.config_crafted import (
+    BaitConfig,
+    MiueConfig,
+    NtgaConfig,
+    RemConfig,
+    SemConfig,
+    SepConfig,
+    SurrogateConfig,
+)
 from datamodules.config import augment_fault, option
 from datamodules.renames import current_fields
 
@@ -23,6 +32,11 @@ Method = Literal[
     "deepconfuse",
     "gue",
     "clusters",
+    "sem",
+    "sep",
+    "miue",
+    "bait",
+    "ntga",
     "patterns",
 ]
 Kind = Literal["sample", "class"]
@@ -102,19 +116,6 @@ class OpsConfig:
 
 
 @dataclass
-class SurrogateConfig:
-    """A classifier trained on the clean images; the settings are ours."""
-
-    arch: str = option("narrow", "'narrow' (for CPUs) or any timm model name; published: resnet18")
-    epochs: int = option(40, "epochs on the clean images", ge=1)
-    batch_size: int = option(128, "images per step", ge=2)
-    lr: float = option(0.1, "peak learning rate of its sgd, then half a cosine", gt=0)
-    momentum: float = option(0.9, "momentum of its sgd", ge=0, lt=1)
-    weight_decay: float = option(5e-4, "weight decay", ge=0)
-    augment: str = option("crop+flip", "augmentation of its training: operations joined by +, or none")
-
-
-@dataclass
 class TapConfig:
     """Adversarial examples as poisons (Fowl et al., NeurIPS 2021)."""
 
@@ -158,30 +159,6 @@ class PilConfig:
     epochs: int = option(30, "epochs of the linear classifier on the clean images", ge=1)
     batch_size: int = option(512, "images per step, in training and in crafting", ge=2)
     lr: float = option(0.003, "peak learning rate of the linear classifier's sgd, then half a cosine", gt=0)
-
-
-@dataclass
-class RemConfig:
-    """Robust error-minimising noise (Fu et al., ICLR 2022)."""
-
-    arch: str = option("narrow", "surrogate: 'narrow' (for CPUs) or any timm model name; published: resnet18")
-    iterations: int = option(5000, "batches that the surrogate learns", ge=1)
-    steps: int = option(10, "steps of the noise in an iteration, and at the end", ge=1)
-    step_size: float = option(0.2, "length of such a step, as a share of the bound", gt=0, le=1)
-    samples: int = option(5, "transformations of an image that the expectation is taken over in a step", ge=1)
-    augment: str = option("crop+flip", "transformations: operations joined by +, or none")
-    adversary: float = option(0.5, "bound of the adversary within, as a share of the bound; 0: none", ge=0, le=1)
-    adversary_steps: int = option(10, "steps of the adversary", ge=1)
-    adversary_step_size: float = option(0.2, "length of such a step, as a share of the adversary's bound", gt=0, le=1)
-    batch_size: int = option(128, "images per iteration", ge=2)
-    lr: float = option(0.1, "learning rate of the surrogate's sgd", gt=0)
-    decay_every: int = option(2000, "iterations after which the learning rate falls to a tenth", ge=1)
-    momentum: float = option(0.9, "momentum of the surrogate's sgd", ge=0, lt=1)
-    weight_decay: float = option(5e-4, "weight decay of the surrogate", ge=0)
-
-    def faults(self) -> list[str]:
-        """Contradictions between keys, one line each; empty when there is none."""
-        return augment_fault("baselines.rem.augment", self.augment)
 
 
 @dataclass
@@ -298,6 +275,11 @@ class BaselinesConfig:
     deepconfuse: DeepConfuseConfig = field(default_factory=DeepConfuseConfig)
     gue: GueConfig = field(default_factory=GueConfig)
     clusters: ClustersConfig = field(default_factory=ClustersConfig)
+    sem: SemConfig = field(default_factory=SemConfig)
+    sep: SepConfig = field(default_factory=SepConfig)
+    miue: MiueConfig = field(default_factory=MiueConfig)
+    bait: BaitConfig = field(default_factory=BaitConfig)
+    ntga: NtgaConfig = field(default_factory=NtgaConfig)
     patterns: PatternsConfig = field(default_factory=PatternsConfig)
     own: str = option("", "method=own: module.Class of a protection of yours, called with ε: examples/my_protection.py")
 
@@ -311,6 +293,10 @@ class BaselinesConfig:
             "baselines.deepconfuse.arch": self.deepconfuse.arch,
             "baselines.gue.arch": self.gue.arch,
             "baselines.clusters.surrogate.arch": self.clusters.surrogate.arch,
+            "baselines.sem.arch": self.sem.arch,
+            "baselines.sep.surrogate.arch": self.sep.surrogate.arch,
+            "baselines.miue.arch": self.miue.arch,
+            "baselines.bait.arch": self.bait.arch,
         }
         if self.patterns.auxiliary_classifier != "none":
             found["baselines.patterns.auxiliary_classifier"] = self.patterns.auxiliary_classifier
@@ -329,5 +315,12 @@ class BaselinesConfig:
             deepconfuse=replace(self.deepconfuse, trials=1, epochs=1),
             gue=replace(self.gue, epochs=1, steps=2),
             clusters=replace(self.clusters, epochs=1, surrogate=replace(self.clusters.surrogate, epochs=1)),
+            sem=replace(self.sem, iterations=1, steps=2, samples=2, adversary_steps=2),
+            sep=replace(
+                self.sep, checkpoints=1, steps=2, inner_steps=2, surrogate=replace(self.sep.surrogate, epochs=1)
+            ),
+            miue=replace(self.miue, epochs=1, steps=2),
+            bait=replace(self.bait, iterations=3),
+            ntga=replace(self.ntga, steps=2, block=64, validation=64),
             patterns=replace(self.patterns, auxiliary_epochs=1, head_epochs=2),
         )

@@ -50,6 +50,8 @@ def implied(method: Method, c: BaselinesConfig, images: int) -> float:
     """
     rem_noise = c.rem.steps * c.rem.samples * (c.rem.adversary_steps + 1)
     rem_drawn = c.rem.iterations * c.rem.batch_size / images
+    sem_drawn = c.sem.iterations * c.sem.batch_size / images
+    sem_noise = c.sem.steps * c.sem.samples
     auxiliary, head = pattern_passes(c)
     found: dict[Method, float] = {
         "emn": c.emn.surrogate_steps * c.emn.batch_size / images + c.emn.steps,
@@ -62,6 +64,11 @@ def implied(method: Method, c: BaselinesConfig, images: int) -> float:
         # the answer's steps; f here and at the answer, and g; f on clean images
         "gue": c.gue.epochs * (c.gue.steps + 3 + 1),
         "clusters": c.clusters.surrogate.epochs + c.clusters.count * c.clusters.epochs,
+        "sem": sem_drawn * (sem_noise + c.sem.adversary_steps + 1) + sem_noise,
+        "sep": c.sep.surrogate.epochs + c.sep.steps * (c.sep.checkpoints + c.sep.inner_steps),
+        "miue": c.miue.epochs * (1 + c.miue.steps),
+        # the step that is tried and the one that is taken; f′ and g, for every image
+        "bait": c.bait.iterations * (2 * c.bait.batch_size / images + 2),
         "patterns": auxiliary + head,
     }
     return float(found.get(method, 0.0))
@@ -130,6 +137,35 @@ def method_infos() -> list[MethodInfo]:
             "Zhang et al., CVPR 2023",
             "any of the fitted shape",
             f"{implied('clusters', c, IMAGES):.0f}",
+        ),
+        ("sem", "stable error-minimising noise", "Liu et al., AAAI 2024", FITTED, f"{implied('sem', c, IMAGES):.0f}"),
+        (
+            "sep",
+            "against many states of a classifier's training",
+            "Chen et al., ICLR 2023",
+            FITTED,
+            f"{c.sep.surrogate.epochs} + {c.sep.steps} × ({c.sep.checkpoints} + {c.sep.inner_steps})",
+        ),
+        (
+            "miue",
+            "features of a class made alike",
+            "ICLR 2026 (2603.03725)",
+            FITTED,
+            f"{implied('miue', c, IMAGES):.0f}",
+        ),
+        (
+            "bait",
+            "noise bound to labels, against a pretrained network",
+            "ICLR 2026",
+            SHAPE,
+            f"{implied('bait', c, IMAGES):.0f}",
+        ),
+        (
+            "ntga",
+            "against a network of infinite width",
+            "Yuan and Wu, ICML 2021",
+            FITTED,
+            f"{NONE}; kernels of blocks of {c.ntga.block}",
         ),
         (
             "patterns",

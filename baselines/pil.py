@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.config import PilConfig, SurrogateConfig
+from baselines.config import PilConfig
+from baselines.config_crafted import SurrogateConfig
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.passes import PassCounter
 from baselines.surrogate import craft, train_surrogate

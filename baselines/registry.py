@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from baselines.ar import Autoregressive
+from baselines.bait import LabelBinding
 from baselines.clusters import UnlearnableClusters
 from baselines.config import BaselinesConfig, Method
 from baselines.cuda import ConvolutionFilters
@@ -12,12 +13,16 @@ from baselines.emn import ErrorMinimising
 from baselines.gue import GameGenerator
 from baselines.hypo import Hypocritical
 from baselines.lsp import LinearlySeparable
+from baselines.miue import MutualInformation
+from baselines.ntga import NeuralTangent
 from baselines.ops import OnePixel
 from baselines.own import own_protection
 from baselines.patterns.protection import Patterns
 from baselines.pil import Linearising
 from baselines.random_noise import RandomNoise
 from baselines.rem import RobustErrorMinimising
+from baselines.sem import StableErrorMinimising
+from baselines.sep import SelfEnsemble
 from baselines.tap import Targeted
 from datamodules.protection import Protection
 
@@ -49,6 +54,11 @@ def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Prote
         "deepconfuse": lambda: DeepConfuse(config.deepconfuse, epsilon),
         "gue": lambda: GameGenerator(config.gue, epsilon),
         "clusters": lambda: UnlearnableClusters(config.clusters, epsilon),
+        "sem": lambda: StableErrorMinimising(config.sem, epsilon),
+        "sep": lambda: SelfEnsemble(config.sep, epsilon),
+        "miue": lambda: MutualInformation(config.miue, epsilon),
+        "bait": lambda: LabelBinding(config.bait, epsilon),
+        "ntga": lambda: NeuralTangent(config.ntga, epsilon),
         "patterns": lambda: Patterns(config.patterns, epsilon),
         "own": lambda: own_protection(config.own, epsilon),
     }

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.checkpoint import FitCheckpoint, ResumableFit
-from baselines.config import RemConfig
+from baselines.config_crafted import RemConfig
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.passes import PassCounter
 from baselines.surrogate import signed_steps
@@ -65,7 +65,7 @@ class RobustErrorMinimising(CraftedByImage, ResumableFit):
             model = build_classifier(options.arch, classes, channels, (height, width))
             model.to(device).to(memory_format=torch.channels_last)
             counter = PassCounter(model)
-            crafting = Robust(options, int(self.epsilon) / 255, model, draws(seed, 0))
+            crafting = self.crafting(int(self.epsilon) / 255, model, draws(seed, 0))
             images, labels = train.images.to(device), train.labels.to(device)
             optimizer = torch.optim.SGD(
                 model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
@@ -117,6 +117,10 @@ class RobustErrorMinimising(CraftedByImage, ResumableFit):
         self.passes = counter.passes(len(train))
         self.own = NoiseByImage(train.images, torch.cat(made))
 
+    def crafting(self, bound: float, model: nn.Module, generator: torch.Generator) -> "Robust":
+        """What makes noise against the surrogate; arguments as of Robust."""
+        return Robust(self.options, bound, model, generator)
+
 
 class Robust:
     """Noise against an adversary, in expectation over transformations, for one state of a classifier.
@@ -145,13 +149,17 @@ class Robust:
         gradient = torch.zeros_like(images)
         for _ in range(self.options.samples):
             seen = self.transformed(images + noise)
-            noised = seen + (self.attacked(seen.detach(), labels) - seen.detach())
+            noised = seen + (self.disturbed(seen.detach(), labels) - seen.detach())
             gradient += torch.autograd.grad(F.cross_entropy(self._logits(noised), labels), noise)[0]
         return (gradient / self.options.samples * noise).sum()
 
     def transformed(self, images: Tensor) -> Tensor:
         """t(x), differentiable, another t for every image."""
         return augment(images, self.options.augment, self.generator)
+
+    def disturbed(self, images: Tensor, labels: Tensor) -> Tensor:
+        """What stands between a transformed image and the classifier while noise is made: here the adversary."""
+        return self.attacked(images, labels)
 
     def attacked(self, images: Tensor, labels: Tensor) -> Tensor:
         """The worst images within ε_a that the adversary finds, float B×C×H×W in [0, 1]."""

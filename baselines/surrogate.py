@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.config import SurrogateConfig
+from baselines.config_crafted import SurrogateConfig
 from baselines.passes import PassCounter
 from datamodules.augment import augment, draws
 from datamodules.images import ImageSet, to_float

@@ -33,9 +33,16 @@ from baselines.config import (
     PatternsConfig,
     PilConfig,
     RandomConfig,
-    RemConfig,
-    SurrogateConfig,
     TapConfig,
+)
+from baselines.config_crafted import (
+    BaitConfig,
+    MiueConfig,
+    NtgaConfig,
+    RemConfig,
+    SemConfig,
+    SepConfig,
+    SurrogateConfig,
 )
 from baselines.cuda import ConvolutionFilters
 from baselines.deepconfuse import DeepConfuse, unrolled_loss
@@ -55,6 +62,7 @@ from datamodules.config import DataError
 from datamodules.images import ImageSet
 from datamodules.protected import ManifestHeader, ProtectedDataset, write_protected
 from datamodules.protection import Norm, Protection, change_sizes
+from tests.pictures import pictures, told
 from victims.classifier import build_classifier
 from victims.config import RECIPES
 from victims.train import train_victim
@@ -69,6 +77,11 @@ HYPO = HypoConfig(steps=8, step_size=0.3, batch_size=16, surrogate=CLEAN)
 CONFUSE = DeepConfuseConfig("linear", trials=3, epochs=1, batch_size=16, classifier_lr=0.1, lr=0.02, width=8)
 GUE = GueConfig("linear", epochs=3, batch_size=16, steps=2, answer_lr=0.02, classifier_lr=0.1, width=8)
 CLUSTERS = ClustersConfig(count=3, epochs=4, batch_size=16, lr=0.02, width=8, surrogate=CLEAN)
+SEM = SemConfig("linear", iterations=3, steps=3, step_size=0.57, samples=2, adversary_steps=2, batch_size=16, lr=0.01)
+SEP = SepConfig(2, steps=4, inner_steps=2, step_size=0.5, batch_size=16, surrogate=replace(CLEAN, arch="two_layer"))
+MIUE = MiueConfig("two_layer", epochs=3, steps=4, step_size=0.2, last_step_size=0.4, batch_size=16, lr=0.01)
+BAIT = BaitConfig("linear", pretrained=False, iterations=6, batch_size=16, lr=0.02, classifier_lr=0.01, width=8)
+NTGA = NtgaConfig(steps=4, step_size=0.4, block=16, validation=12)
 PATTERNS = PatternsConfig(auxiliary_classifier="linear", auxiliary_epochs=2, hidden=16, amplitude=0.95, head_epochs=4)
 VARIANTS = {
     "random sample": ("random", BaselinesConfig()),
@@ -88,12 +101,27 @@ VARIANTS = {
     "deepconfuse": ("deepconfuse", BaselinesConfig(deepconfuse=CONFUSE)),
     "gue": ("gue", BaselinesConfig(gue=GUE)),
     "clusters": ("clusters", BaselinesConfig(clusters=CLUSTERS)),
+    "sem": ("sem", BaselinesConfig(sem=SEM)),
+    "sep": ("sep", BaselinesConfig(sep=SEP)),
+    "miue": ("miue", BaselinesConfig(miue=MIUE)),
+    "bait": ("bait", BaselinesConfig(bait=BAIT)),
+    "ntga": ("ntga", BaselinesConfig(ntga=NTGA)),
     "patterns": ("patterns", BaselinesConfig(patterns=PATTERNS)),
 }
 GENERATED = ["deepconfuse", "gue", "clusters"]  # by networks that hardly learned here
 LABEL_FREE = [*GENERATED, "patterns"]
-OWN = ["tap", "tap untargeted", "rem", "pil", "hypo"]  # noise of single images, as that of "emn sample"
-BY_CLASS = ["random class", "lsp linf", "emn class"]
+OWN = [
+    "tap",
+    "tap untargeted",
+    "rem",
+    "pil",
+    "hypo",
+    "sem",
+    "sep",
+    "miue",
+    "ntga",
+]  # noise of single images, as that of "emn sample"
+BY_CLASS = ["random class", "lsp linf", "emn class", "bait"]
 
 
 BOUNDS: dict[str, tuple[Norm | None, float | None]] = {
@@ -110,15 +138,13 @@ BOUNDS: dict[str, tuple[Norm | None, float | None]] = {
     "deepconfuse": ("linf", 7.5),
     "gue": ("linf", 7.5),
     "clusters": ("linf", 7.5),
+    "sem": ("linf", 7.5),
+    "sep": ("linf", 7.5),
+    "miue": ("linf", 7.5),
+    "bait": ("linf", 7.5),
+    "ntga": ("linf", 7.5),
     "patterns": ("linf", 7.5),
 }
-
-
-def pictures(count: int = 40, channels: int = 3, low: int = 0, high: int = 256, seed: int = 0) -> ImageSet:
-    """Random pixels, 16 by 10, that say nothing of their class."""
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(low, high, (count, channels, 16, 10), generator=generator, dtype=torch.uint8)
-    return ImageSet(images, torch.arange(count) % 4)
 
 
 def fitted(variant: str, train: ImageSet, epsilon: float = 8.0, seed: int = 0) -> Protection:
@@ -300,7 +326,7 @@ def test_what_cannot_be_protected_is_named() -> None:
     mixed = ImageSet(torch.cat([train.images[:3], unseen.images[:1]]), train.labels[:4])
     with pytest.raises(DataError, match=r"found another \(image 3 of these, .*baselines.emn.kind=class"):
         fitted("emn sample", train).protect(mixed)
-    for variant in ("tap", "rem", "pil", "hypo"):
+    for variant in OWN:
         with pytest.raises(DataError, match=r"found another \(image 3 of these, .*; fit on it too"):
             fitted(variant, train).protect(mixed)
     for variant in (*BY_CLASS, "lsp l2", "ar", "cuda", "ops"):
@@ -458,14 +484,6 @@ def test_ops_finds_the_place_that_is_far_from_its_colour_and_steady() -> None:
         many.fit(train, 2, 0, CPU, lambda _: None)
     with pytest.raises(DataError, match="class 2 has no image"):
         ops.fit(train, 3, 0, CPU, lambda _: None)
-
-
-def told(count: int = 64) -> ImageSet:
-    """Pictures whose class can be told by their rows."""
-    train = pictures(count, low=100, high=150)
-    for k in range(4):
-        train.images[train.labels == k, :, k::4] += 12
-    return train
 
 
 def surrogate(train: ImageSet) -> torch.nn.Module:
@@ -690,7 +708,9 @@ class Killed(Exception):
     """A fit that is cut off."""
 
 
-@pytest.mark.parametrize("variant", ["emn sample", "tap", "rem", "hypo", *GENERATED])
+@pytest.mark.parametrize(
+    "variant", ["emn sample", "tap", "rem", "hypo", "sem", "sep", "miue", "bait", "ntga", *GENERATED]
+)
 def test_a_killed_fit_resumes_and_ends_the_same(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baselines.checkpoint.EVERY", 0.0)
     name, config = VARIANTS[variant]

@@ -163,6 +163,13 @@ def body_of(classifier: nn.Module) -> nn.Module:
     return classifier
 
 
+def last_layer(classifier: nn.Module) -> nn.Module:
+    """The layer of a classifier of ``build_classifier`` that makes logits of features; ``body_of`` takes it off."""
+    net: Any = classifier.net
+    found: nn.Module = net.get_classifier() if hasattr(net, "get_classifier") else net[-1]
+    return found
+
+
 def check_arch(arch: str) -> str | None:
     """One line saying what is wrong with an architecture's name, or None."""
     if arch in OWN or timm.is_model(arch):

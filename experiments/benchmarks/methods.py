@@ -23,7 +23,8 @@ from typing import Any, get_args
 import torch
 import torch.nn.functional as F
 
-from baselines.config import BaselinesConfig, Method, SurrogateConfig
+from baselines.config import BaselinesConfig, Method
+from baselines.config_crafted import SurrogateConfig
 from baselines.info import implied
 from baselines.registry import make_protection
 from datamodules.images import ImageSet, to_float
@@ -54,6 +55,10 @@ def few() -> BaselinesConfig:
         hypo=replace(c.hypo, steps=25, batch_size=BATCH, surrogate=clean),
         deepconfuse=replace(c.deepconfuse, trials=1, epochs=1, batch_size=BATCH),
         gue=replace(c.gue, epochs=1, steps=2, batch_size=BATCH),
+        sem=replace(c.sem, iterations=4, steps=3, samples=2, adversary_steps=1, batch_size=BATCH),
+        sep=replace(c.sep, checkpoints=3, steps=4, inner_steps=3, batch_size=BATCH, surrogate=clean),
+        miue=replace(c.miue, epochs=3, steps=8, batch_size=BATCH, craft_batch_size=BATCH),
+        bait=replace(c.bait, arch="narrow", pretrained=False, iterations=3, batch_size=BATCH),
         clusters=replace(c.clusters, count=4, epochs=2, batch_size=BATCH, surrogate=clean),
     )
 
@@ -82,6 +87,9 @@ def learned(name: Method, c: BaselinesConfig, images: int) -> float:
         "tap": c.tap.surrogate.epochs,
         "rem": c.rem.iterations * c.rem.batch_size / images,
         "hypo": c.hypo.surrogate.epochs,
+        "sem": c.sem.iterations * c.sem.batch_size / images,
+        "sep": c.sep.surrogate.epochs,
+        "miue": c.miue.epochs,
     }
     return found.get(name, 0.0)
 
