@@ -17,6 +17,7 @@ from evaluation.imperceptibility import Imperceptibility
 from evaluation.jobs import Job
 from evaluation.stored import class_accuracy, settings_of, stored_set
 from victims.config import Recipe
+from victims.pairs import Pairs
 from victims.train import VictimReport, train_victim
 
 
@@ -110,6 +111,7 @@ def score_victim(
     seed: int,
     device: torch.device,
     advance: Callable[[], None] = lambda: None,
+    pairs: Pairs | None = None,
 ) -> tuple[VictimReport, dict[str, Any]]:
     """Trains a victim and scores it on clean images that it was not trained on.
 
@@ -122,10 +124,11 @@ def score_victim(
         seed: of the victim.
         device: of the training.
         advance: called after each epoch.
+        pairs: of the attacker's own pictures, for a defence that learns from them (``evaluation.stored.pairs_of``).
 
     Returns:
         The victim's report, and its row: ``scores``, ``curve`` and ``swap`` (None for a clean victim).
     """
-    report = train_victim(train, others, classes, recipe, seed, device, advance)
+    report = train_victim(train, others, classes, recipe, seed, device, advance, pairs)
     swap = SwapTest().run(report.model, *noise, device) if noise else None
     return report, {"scores": report.scores(), "curve": report.curve, "swap": swap}

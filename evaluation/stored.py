@@ -9,6 +9,11 @@ from datamodules.config import DataError
 from datamodules.images import ImageSet
 from datamodules.protected import ProtectedDataset
 from evaluation.export import SETTINGS, describe_part, predicted_classes
+from victims.pairs import Pairs
+
+# what an image set that is no protected one stands beside
+BESIDE = {"clean": "standard", "remainder": "standard"}
+BESIDE |= dict.fromkeys(("clean_fast", "remainder_fast", "misclassified"), "fast")
 
 
 def settings_of(run: Path, data: ImageDataModule) -> list[str]:
@@ -30,6 +35,25 @@ def stored_set(run: Path, data: ImageDataModule, setting: str) -> ImageSet:
     if protected.header.data != describe_part(data, SETTINGS[setting]):
         raise DataError(f"{protected.folder}: protects other images than those at hand; restore the data")
     return protected.load()
+
+
+def pairs_of(run: Path, data: ImageDataModule, setting: str) -> Pairs:
+    """Pictures that an attacker protected himself: what he learns from to take the noise off a setting's images.
+
+    Those of the other part, which the same generator protected: B for a victim on A, and A for one on B. A method that
+    protects no new pictures has no other: then they are the set's own, as if some were published unprotected, too.
+
+    Args:
+        run: folder of the protected sets.
+        data: as the run had it, set up.
+        setting: of the victim, protected or of those in BESIDE.
+
+    Raises:
+        DataError: the set is missing, damaged, or of other images than those at hand.
+    """
+    own = BESIDE.get(setting, setting)
+    chosen = next((other for other in settings_of(run, data) if other != own), own)
+    return Pairs(data.parts[SETTINGS[chosen]].images, stored_set(run, data, chosen).images)
 
 
 def linf_bound(run: Path) -> float | None:

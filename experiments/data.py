@@ -8,6 +8,7 @@ from experiments.config import Config, ConfigError
 from experiments.folder import rank_zero_print
 from gan.surrogates import parts_of
 from victims.classifier import check_builds
+from victims.config import PUBLISHED
 
 # module and class of each name; imported when chosen
 MODULES = {
@@ -70,7 +71,7 @@ def check_networks(config: Config, data: ImageDataModule, keys: list[str]) -> No
     recipe = config.victim.resolved()
     own = (recipe.size, recipe.size) if recipe.size else data.size
     asked: list[tuple[str, str, tuple[int, int]]] = []
-    if recipe.start not in ("pretrained", "probe"):  # whose weights are checked elsewhere
+    if recipe.start not in PUBLISHED:  # whose weights are checked elsewhere
         asked.append(("victim.arch", recipe.arch, own))
     if config.gan.classifier.arch != "none":
         asked.append(("gan.classifier.arch", config.gan.classifier.arch, data.size))

@@ -22,7 +22,7 @@ from evaluation.imperceptibility import Imperceptibility
 from evaluation.jobs import SharedJobs, default_device
 from evaluation.measure import diagnostics, imperceptibility, probe_jobs, score_victim, sets_of
 from evaluation.pictures import PICTURES, plot_curves, save_sheets
-from evaluation.stored import linf_bound
+from evaluation.stored import linf_bound, pairs_of
 from experiments import results
 from experiments.config import Config, ConfigError, compose, leaves, options
 from experiments.data import check_networks, make_data
@@ -31,7 +31,8 @@ from experiments.logs import log_end, make_loggers
 from experiments.report import write_of_run
 from gan.protection import GENERATOR, GeneratorFileError
 from victims.classifier import check_arch
-from victims.config import Recipe
+from victims.config import PUBLISHED, Recipe
+from victims.defences import needs_pairs
 from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import build_pretrained
 
@@ -70,6 +71,7 @@ def evaluate_seed(
         seconds = seconds | {"measuring": time.perf_counter() - clock}
 
     recipe, test, classes = config.victim.resolved(), data.parts["test"], data.classes
+    paired = needs_pairs(recipe.defence)
     masks = {s: protected_mask(clean[s].labels, recipe, seed) for s in stored} if recipe.partly else {}
     if is_main() and masks:
         (out / "masks").mkdir(exist_ok=True)
@@ -80,8 +82,10 @@ def evaluate_seed(
 
         def victim(name: str, train: ImageSet, noise: ImageSet | None) -> dict[str, Any]:
             task = bar.add_task(f"victim: {name}", total=recipe.epochs)
-            swapped = (noise, test) if noise else None
-            report, row = score_victim(train, test, swapped, classes, recipe, seed, device, lambda: bar.advance(task))
+            swapped, pairs = (noise, test) if noise else None, pairs_of(run, data, name) if paired else None
+            report, row = score_victim(
+                train, test, swapped, classes, recipe, seed, device, lambda: bar.advance(task), pairs
+            )
             return row | {"seconds": report.seconds}
 
         for setting in stored:
@@ -182,7 +186,7 @@ def check_weights(recipe: Recipe) -> None:
     Raises:
         Unavailable, DataError: as their messages say.
     """
-    if recipe.start in ("pretrained", "probe"):
+    if recipe.start in PUBLISHED:
         build_pretrained(recipe.arch, 2, recipe.weights)
 
 

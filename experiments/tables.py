@@ -466,7 +466,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/data_cpu.json": lambda: data_path(load("data_cpu")),
     },
     "docs/DEFENCES.md": {
-        f"victims/defences.py, {stage}": partial(defences, stage) for stage in ("input", "dataset", "batch")
+        f"victims/defences.py, {stage}": partial(defences, stage) for stage in ("input", "dataset", "batch", "model")
     }
     | {
         "results/grids/defences": lambda: grid_table("defences"),

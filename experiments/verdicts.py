@@ -113,9 +113,10 @@ def findings(spec: dict[str, Any], rows: list[Row]) -> list[Finding]:
     found = []
     settings = [s for s in CLEAN if s in spec["settings"]]
     for data, variant, setting, victim in product(spec["data"], spec["variants"], settings, spec["victims"]):
-        own = [r for r in rows if _at(r, data, setting, victim) and r["place"].get("variant") == variant]
-        twins = [r for r in rows if _at(r, data, CLEAN[setting], victim)]
-        alone = [r for r in rows if _at(r, data, REMAINDER.get(setting, ""), victim)]
+        here = [r for r in rows if r["place"].get("variant", variant) == variant]  # most clean victims are of all
+        own = [r for r in here if _at(r, data, setting, victim)]
+        twins = [r for r in here if _at(r, data, CLEAN[setting], victim)]
+        alone = [r for r in here if _at(r, data, REMAINDER.get(setting, ""), victim)]
         if not own:
             continue
         done = {r["place"]["seed"]: r for r in own if "error" not in r}
@@ -279,7 +280,8 @@ def missing(spec: dict[str, Any], rows: list[Row]) -> list[str]:
     clean = [s for s in spec["settings"] if s in CLEAN.values()]  # a remainder is never asked for
     for data in spec["data"]:
         for variant in ("", *spec["variants"]):
-            mine = [r["place"] for r in rows if r["place"]["data"] == data and r["place"].get("variant", "") == variant]
+            mine = [r["place"] for r in rows if r["place"]["data"] == data]
+            mine = [place for place in mine if variant in ("", place.get("variant"))]
             settings = clean if not variant else [s for s in spec["settings"] if s not in clean]
             here = {"data": data} | ({"variant": variant} if variant else {})
             for setting in settings:

@@ -20,13 +20,16 @@ from experiments.config import ConfigError, compose
 from experiments.results import summary_lines
 from victims.batch_stage import BATCH_STAGE, apply_batch_stage, cloud, strong
 from victims.classifier import build_classifier
-from victims.config import RECIPES, VictimConfig
-from victims.dataset_stage import apply_dataset_stage, losses_of, projection, without_lowest_loss
+from victims.config import RECIPES, Recipe, VictimConfig
+from victims.dataset_stage import apply_dataset_stage, losses_of, projection, subspace, without_lowest_loss
 from victims.defences import DEFENCES, Parameter, defence_fault, example, operations, passes, written
 from victims.denoise import autoencoder
 from victims.input_stage import PURIFIERS, Purified, apply_input_stage
+from victims.model_stage import MODEL_STAGE, Mean, apply_model_stage
+from victims.pairs import Pairs, UNet, restorer
 from victims.schedule import make_schedule
-from victims.train import VAL_FRACTION, predict, train_victim, victim_optimizer
+from victims.smoothing import nonlocal_means, total_variation
+from victims.train import VAL_FRACTION, epochs_of, predict, train_victim, victim_optimizer
 
 CPU = torch.device("cpu")
 SHAPES = [(3, 33, 21), (1, 17, 8), (3, 5, 5), (1, 32, 32)]
@@ -57,10 +60,12 @@ def blobs(count: int = 45, channels: int = 1, seed: int = 0, size: int = 16) -> 
 
 
 def test_every_name_has_its_code() -> None:
-    staged = {stage: {n for n, d in DEFENCES.items() if d.stage == stage} for stage in ("input", "dataset", "batch")}
+    stages = ("input", "dataset", "batch", "model")
+    staged = {stage: {n for n, d in DEFENCES.items() if d.stage == stage} for stage in stages}
     assert set(PURIFIERS) == staged["input"]
     assert set(BATCH_STAGE) == staged["batch"]
-    assert staged["dataset"] == {"project", "filter", "denoise"}
+    assert set(MODEL_STAGE) == staged["model"]
+    assert staged["dataset"] == {"project", "subspace", "filter", "denoise", "pairs"}
     assert not set(DEFENCES) & {*AUGMENTATIONS, "none"}, "what victim.augment does is not done twice"
 
 
@@ -226,13 +231,57 @@ def test_bits_leave_that_many_levels() -> None:
 
 def test_resize_and_sharpen_of_what_is_flat_and_of_edges() -> None:
     flat = torch.full((1, 3, 13, 9), 77, dtype=torch.uint8)
-    for name in ("resize", "sharpen", "blur", "median", "lowpass"):
+    for name in ("resize", "sharpen", "blur", "median", "lowpass", "tv", "nlm"):
         assert torch.equal(done(example(name), flat), flat), name
     edge = torch.full((1, 1, 12, 12), 100, dtype=torch.uint8)
     edge[..., 6:] = 150
     sharp = done("sharpen:2", edge)
     assert sharp.min() < 100 < 150 < sharp.max()
     assert torch.equal(sharp[..., 0, :], edge[..., 0, :])
+
+
+def test_total_variation_falls_edges_stay_and_no_other_picture_is_better() -> None:
+    def variation(images: Tensor) -> Tensor:
+        down, right = F.pad(images.diff(dim=2), (0, 0, 0, 1)), F.pad(images.diff(dim=3), (0, 1))
+        return (down.square() + right.square()).sum(1).sqrt().sum()
+
+    step = torch.zeros(1, 3, 12, 12)
+    step[..., 6:] = 0.8
+    noisy = (step + 0.05 * torch.randn(step.shape, generator=draws(1))).clamp(0, 1)
+    found = total_variation(noisy, 0.05)
+    assert variation(found) - variation(step) < 0.2 * (variation(noisy) - variation(step))
+    assert F.mse_loss(found, step) < 0.5 * F.mse_loss(noisy, step)
+    assert (found[..., 6:].mean() - found[..., :6].mean()) > 0.75
+
+    def cost(images: Tensor) -> float:
+        return (0.5 * (images - noisy).square().sum() + 0.05 * variation(images)).item()
+
+    others = [found + s * torch.randn(found.shape, generator=draws(2, k)) for k in range(5) for s in (1e-3, -1e-2)]
+    assert cost(found) < min(cost(noisy), cost(step), *(cost(other) for other in others))
+
+
+def test_nonlocal_means_take_noise_and_leave_a_pattern_that_repeats() -> None:
+    tile = (torch.arange(16) % 4 < 2).float() * 0.5 + 0.25
+    pattern = tile.expand(1, 1, 16, 16).contiguous()
+    noisy = pattern + 0.03 * torch.randn(pattern.shape, generator=draws(3))
+    found = nonlocal_means(noisy, 20 / 255)
+    assert F.mse_loss(found, pattern) < 0.3 * F.mse_loss(noisy, pattern)
+    assert F.mse_loss(F.avg_pool2d(noisy, 3, 1, 1), pattern) > F.mse_loss(noisy, pattern), "a plain mean does not"
+
+
+@pytest.mark.parametrize(("first", "second"), [("blur:1", "jpeg:50"), ("gray", "resize:2")])
+def test_two_defences_are_one_expression_and_their_order_counts(first: str, second: str) -> None:
+    images = ImageSet(pictures(3, 16, 20), torch.arange(6) % 3)
+    assert VictimConfig(defence=f"{first}+{second}").resolved().defence == f"{first}+{second}"
+
+    def both(text: str) -> Tensor:
+        found, purifiers = apply_dataset_stage(operations(text), images, TINY, lambda *_: nn.Identity(), 0, CPU)
+        assert torch.equal(apply_input_stage(purifiers, images.images), found.images)
+        return found.images
+
+    assert torch.equal(both(f"{first}+{second}"), done(second, done(first, images.images)))
+    assert not torch.equal(both(f"{first}+{second}"), both(f"{second}+{first}"))
+    assert not torch.equal(both(f"{first}+{second}"), both(second))
 
 
 # batches
@@ -397,6 +446,120 @@ def test_projection_is_orthogonal_to_the_probes_weights(channels: int) -> None:
     assert (projection(model)(changed).short() - changed.short()).abs().max() <= 1
 
 
+def test_a_subspace_has_the_directions_that_count_and_no_others() -> None:
+    with isolated_rng(3, CPU):
+        model = build_classifier("two_layer", 4, 3, (9, 11))
+    first, second = (m for m in model.modules() if isinstance(m, nn.Linear))
+    with torch.no_grad():  # units 1 and 2 are read, the third says something and nobody listens
+        first.weight.zero_()
+        second.weight.zero_()
+        first.weight[:3] = torch.linalg.qr(torch.randn(297, 3, generator=draws(0))).Q.T
+        second.weight[:, 0], second.weight[:, 1] = 2.0, 1.0
+    images = torch.randint(80, 176, (20, 3, 9, 11), generator=draws(1)).to(torch.uint8)
+
+    def along(found: Tensor) -> Tensor:
+        return (to_float(found).flatten(1) @ first.weight[:3].T).abs().mean(0).detach()
+
+    before, one, two = along(images), along(subspace(model, 1)(images)), along(subspace(model, 2)(images))
+    assert (one / before < torch.tensor([0.05, 1.2, 1.2])).all()
+    assert (one[1:] / before[1:] > 0.8).all()
+    assert (two[:2] / before[:2] < 0.05).all()
+    assert two[2] / before[2] > 0.8
+
+
+def test_a_second_probe_takes_other_directions_than_the_first() -> None:
+    images = ImageSet(pictures(1, 16, 16, count=60) // 4 + 96, torch.arange(60) % 3)  # nothing is clipped
+
+    def brief(given: ImageSet, recipe: Recipe) -> nn.Module:
+        with isolated_rng(0, CPU):
+            model = build_classifier(recipe.arch, 3, 1, (16, 16))
+            for _ in epochs_of(model, given, recipe, 3, 0, CPU):
+                pass
+        return model
+
+    def taken(text: str) -> int:
+        found, _ = apply_dataset_stage(operations(text), images, TINY, brief, 0, CPU)
+        lost = (to_float(images.images) - to_float(found.images)).flatten(1)
+        return int((torch.linalg.svdvals(lost) > 0.1).sum())
+
+    once, twice, many = taken("project:20"), taken("project:20+project:20"), taken("subspace:12:20")
+    assert once <= 3 < twice <= 6 < many <= 12
+
+
+def owner(images: Tensor) -> Tensor:
+    """A protection: a checkerboard of ±8 grey levels."""
+    rows, columns = (1 - 2 * (torch.arange(side) % 2) for side in images.shape[2:])
+    return (images.short() + 8 * rows[:, None] * columns).clamp(0, 255).to(torch.uint8)
+
+
+def test_a_restorer_takes_off_the_noise_of_pairs_from_pictures_that_it_has_not_seen() -> None:
+    own, others = (F.interpolate(torch.rand(n, 3, 4, 4, generator=draws(n)), 16, mode="bicubic") for n in (96, 24))
+    own, others = ((images.clamp(0, 1) * 255).round().to(torch.uint8) for images in (own, others))
+    restore = restorer(Pairs(own, owner(own)), 15, 0, CPU)
+    found = restore(owner(others))
+    assert (found.dtype, found.shape) == (torch.uint8, others.shape)
+    before, after = (F.mse_loss(to_float(images), to_float(others)) for images in (owner(others), found))
+    assert after < 0.2 * before
+    odd = torch.zeros(2, 1, 7, 10)
+    assert UNet(1)(odd).shape == odd.shape
+
+
+def test_pairs_are_drawn_and_go_through_what_comes_before() -> None:
+    images = ImageSet(pictures(3, 16, 16), torch.arange(6) % 3)
+    own = pictures(3, 16, 16, count=30)
+    pairs = Pairs(own, owner(own))
+
+    def found(text: str, pairs: Pairs | None) -> Tensor:
+        return apply_dataset_stage(operations(text), images, TINY, lambda *_: nn.Identity(), 0, CPU, pairs)[0].images
+
+    def restored(pairs: Pairs, count: int, images: Tensor) -> Tensor:
+        rows = torch.randperm(30, generator=draws(0, count))[:count]
+        return restorer(Pairs(pairs.clean[rows], pairs.protected[rows]), 1, 0, CPU)(images)
+
+    blurred = Pairs(*(done("blur:1", part) for part in (pairs.clean, pairs.protected)))
+    assert torch.equal(found("blur:1+pairs:30:1", pairs), restored(blurred, 30, done("blur:1", images.images)))
+    assert torch.equal(found("pairs:12:1", pairs), restored(pairs, 12, images.images))
+    assert not torch.equal(found("pairs:12:1", pairs), found("pairs:30:1", pairs))
+    with pytest.raises(ValueError, match="'pairs' needs other pictures that the same protection protected, and there"):
+        found("pairs:12:1", None)
+
+
+# the trained network
+
+
+def test_perturbed_copies_have_noise_of_that_size_on_weights_alone() -> None:
+    model = learner(3).eval()
+    known = state(model)
+    assert apply_model_stage(operations("jpeg:10+mixup:1"), model, 0) is model
+    mean = apply_model_stage(operations("perturb:0.3:6"), model, 0)
+    assert isinstance(mean, Mean)
+    assert all(torch.equal(a, b) for a, b in zip(known, state(model), strict=True))
+    assert len(mean.nets) == 6
+    for copy in mean.nets:
+        for (name, before), after in zip(model.named_parameters(), copy.parameters(), strict=True):
+            change = (after - before).detach()
+            if before.dim() == 1:
+                assert not change.any(), name
+            else:
+                share = change.square().mean().sqrt() / before.detach().square().mean().sqrt()
+                assert share.item() == pytest.approx(0.3, rel=0.25), name
+    images = torch.rand(5, 3, 16, 16, generator=draws(0))
+    with torch.no_grad():
+        answers = torch.stack([copy(images).softmax(1) for copy in mean.nets]).mean(0)
+        assert torch.allclose(mean(images).softmax(1), answers, atol=1e-6)
+        assert torch.equal(mean(images), apply_model_stage(operations("perturb:0.3:6"), model, 0)(images))
+        assert not torch.equal(mean(images), apply_model_stage(operations("perturb:0.3:6"), model, 1)(images))
+
+
+def test_perturbing_is_of_the_answers_and_not_of_the_training() -> None:
+    train, test = blobs(channels=3), blobs(15, 3, 1)
+    plain = train_victim(train, test, 3, TINY, 0)
+    report = train_victim(train, test, 3, replace(TINY, defence="perturb:1:3"), 0)
+    assert [point["loss"] for point in report.curve] == [point["loss"] for point in plain.curve]
+    expected = apply_model_stage(operations("perturb:1:3"), plain.model, 0)
+    assert torch.equal(predict(report.model, test.images, CPU), predict(expected, test.images, CPU))
+
+
 def test_filtering_drops_exactly_the_images_of_the_lowest_loss() -> None:
     images = ImageSet(pictures(1, 16, 16, count=25), torch.arange(25) % 3)
     model = learner().eval()
@@ -487,22 +650,25 @@ def test_victims_train_with_every_defence_the_same_each_time(name: str) -> None:
         "ueraser": "ueraser:2",
         "denoise": "denoise:24:2",
         "project": "project:2",
+        "subspace": "subspace:8:2",
+        "pairs": "pairs:20:2",
     }
     recipe = replace(TINY, epochs=1, defence=quick.get(name, example(name)))
     plain = replace(recipe, defence="none")
     for channels in (1, 3):
         before = torch.random.get_rng_state()
         train, test = blobs(channels=channels), blobs(15, channels, 1)
-        report = train_victim(train, test, 3, recipe, 0)
+        own = blobs(20, channels, 2).images
+        report = train_victim(train, test, 3, recipe, 0, pairs=Pairs(own, owner(own)))
         one = state(report.model)
         if channels == 1:
-            again = train_victim(train, test, 3, recipe, 0)
+            again = train_victim(train, test, 3, recipe, 0, pairs=Pairs(own, owner(own)))
             assert report.curve == again.curve
             assert all(torch.equal(a, b) for a, b in zip(one, state(again.model), strict=True))
         assert torch.equal(before, torch.random.get_rng_state())
         assert np.isfinite(report.curve[0]["loss"])
         undefended = state(train_victim(train, test, 3, plain, 0).model)
-        same = all(torch.equal(a, b) for a, b in zip(one, undefended, strict=True))
+        same = all(torch.equal(a, b) for a, b in zip(one, undefended, strict=False))
         assert same == (name == "gray" and channels == 1), "it must make a difference"
 
 

@@ -14,23 +14,26 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 import yaml
 
 from baselines.capabilities import DEFAULT_METHOD
 from baselines.config import Method
 from datamodules.protected import MANIFEST
+from evaluation.measure import score_victim
 from experiments.cli import main
 from experiments.config import CONFIGS
 from experiments.data import make_data
-from experiments.grid.cells import cells_of
+from experiments.grid.cells import cells_of, data_of
 from experiments.grid.compute import placed
 from experiments.grid.run import MASKS, run_cell
 from experiments.grid.spec import read_grid
 from experiments.grid_report import CELLS, moments, table
 from experiments.published import read_published
 from experiments.report import beside_published, numbers
-from experiments.verdicts import findings
+from experiments.verdicts import findings, missing
 from victims.config import VictimConfig
+from victims.pairs import Pairs
 
 SPEC: dict[str, Any] = {
     "about": "Is the harness sound?",
@@ -331,6 +334,49 @@ def test_partly_protected_sets_have_their_clean_remainder_beside(tmp_path: Path)
     assert {name: len(f.remainder) for name, f in found.items()} == {"all": 0, "half": 1, "nothing": 1, "one class": 1}
     assert all(len(f.clean) == 1 for f in found.values()), "its clean twin, whatever is protected"
     assert numbers(list(found.values())).head[7:9] == ["recovered", "clean remainder alone"]
+
+
+def test_an_attacker_with_pairs_has_those_of_the_very_protection_and_a_clean_twin_of_his_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victims = {"narrow": {}, "pairs": {"victim.defence": "pairs:30:1"}}
+    variants = {"class noise": SPEC["variants"]["class noise"], "image noise": {"method": "random"}}
+    settings = ["clean", "standard", "fast"]
+    asked = read_grid(str(written(tmp_path, victims=victims, variants=variants, settings=settings)))
+    cells = cells_of(asked, "small")
+    clean = [cell for cell in cells if cell.place.get("setting") == "clean"]
+    assert [cell.place.get("variant") for cell in clean] == [None, "class noise", "image noise"]
+    assert [bool(cell.needs) for cell in clean] == [False, True, True]
+    seen: list[Pairs | None] = []
+
+    def learn(*arguments: Any, pairs: Pairs | None, **options: Any) -> Any:
+        seen.append(pairs)
+        return score_victim(*arguments, pairs=pairs, **options)
+
+    monkeypatch.setattr("experiments.grid.run.score_victim", learn)
+    store = tmp_path / "store"
+    store.mkdir()
+    rows = placed(cells, {cell.key: run_cell(cell, store) for cell in cells if cell.is_victim})
+    assert not [row["error"] for row in rows if "error" in row]
+    parts = data_of(cells[0].config).parts
+    of = {
+        (row["place"].get("variant"), row["place"]["setting"]): pairs
+        for row, pairs in zip(rows, seen, strict=True)
+        if row["place"]["victim"] == "pairs"
+    }
+    assert all((pairs is None) == (row["place"]["victim"] == "narrow") for row, pairs in zip(rows, seen, strict=True))
+    own = {"clean": "unseen", "standard": "unseen", "fast": "train"}
+    for (variant, setting), pairs in of.items():
+        part = own[setting] if variant == "image noise" else "train"  # noise by class protects no new images
+        assert pairs is not None
+        assert torch.equal(pairs.clean, parts[part].images)
+        change = (pairs.protected.short() - pairs.clean.short()).abs()
+        assert 0 < change.max() <= 8
+    found = {(f.variant, f.setting, f.victim): f for f in findings(asked, rows)}
+    assert all(len(f.clean) == len(f.protected) == 1 for key, f in found.items() if key[1] == "standard"), "a twin each"
+    assert not [
+        line for line in missing(asked, rows) if "class noise, setting fast" not in line and "clean_fast" not in line
+    ]
 
 
 @pytest.mark.parametrize(

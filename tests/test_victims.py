@@ -15,6 +15,7 @@ from datamodules.images import ImageSet, to_float
 from victims import pretrained
 from victims.classifier import NARROW, build_classifier, check_builds
 from victims.config import RECIPES, VictimConfig
+from victims.neighbours import TEMPERATURE, Neighbours
 from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import Unavailable, build_pretrained
 from victims.schedule import make_schedule
@@ -170,7 +171,11 @@ def test_rates_follow_the_recipe(name: str, shares: dict[float, float]) -> None:
         ({"start": "probe", "augment": "crop"}, "victim.augment: 'crop' cannot act on features"),
         ({"recipe": "simclr", "defence": "mixup:1"}, "victim.defence: 'mixup' acts on the training of a whole network"),
         ({"start": "probe", "defence": "filter:0.3:2"}, "victim.defence: 'filter' acts on"),
-        ({"weights": "w.pth"}, "victim.weights: are not read with start=scratch"),
+        (
+            {"weights": "w.pth"},
+            "victim.weights: are not read with start=scratch; give victim.start=pretrained or probe",
+        ),
+        ({"recipe": "neighbours", "defence": "mixup:1"}, "victim.defence: 'mixup' acts on the training of a whole"),
         ({"arch": "linear", "start": "self_supervised"}, "victim.arch: linear has no features"),
     ],
 )
@@ -314,6 +319,35 @@ def test_a_probe_leaves_its_features_and_fine_tuning_does_not(small_effnet: pyte
     own = tuned.model[0].state_dict()  # type: ignore[index]
     assert not torch.equal(own["net.conv_stem.weight"], theirs["net.conv_stem.weight"])
     assert (own["net.conv_stem.weight"] - theirs["net.conv_stem.weight"]).abs().max() < 0.2, "not from scratch"
+
+
+def test_neighbours_vote_by_the_cosine_of_centred_features() -> None:
+    features = torch.tensor([[3.0, 1.0], [1.0, 3.0], [9.0, 2.0]])[:, :, None, None]
+    votes = Neighbours(features, torch.tensor([0, 1, 0]), 3)
+    centred = features.flatten(1) - features.flatten(1).mean(0)
+    asked = torch.tensor([[0.0, 5.0], [8.0, 0.0]])
+    alike = torch.nn.functional.cosine_similarity((asked - features.flatten(1).mean(0))[:, None], centred[None], dim=2)
+    weights = (alike / TEMPERATURE).softmax(1)
+    expected = torch.stack([weights[:, 0] + weights[:, 2], weights[:, 1], torch.zeros(2)], 1)
+    assert torch.allclose(votes(asked[:, :, None, None]).exp(), expected, atol=1e-5)
+    assert votes(asked[:, :, None, None]).argmax(1).tolist() == [1, 0]
+
+
+def test_a_victim_of_neighbours_trains_nothing_and_answers_by_its_images(small_effnet: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    before = torch.random.get_rng_state()
+    report = train_victim(blobs(), blobs(30, 1), 3, RECIPES["neighbours"], 0, progress=lambda: calls.append(1))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert (len(calls), len(report.curve)) == (1, 1)
+    assert np.isfinite(report.curve[0]["loss"])
+    assert report.scores()["accuracy"]["last"] > 0.6
+    published = build_pretrained("efficientnet_lite0", 3)[0].state_dict()
+    own = report.model[0].state_dict()  # type: ignore[index]
+    assert all(torch.equal(own[k], v) for k, v in published.items() if "num_batches" not in k)
+    answers = predict(report.model, blobs(30, 1).images, torch.device("cpu")).argmax(1)
+    assert (answers == blobs(30, 1).labels).float().mean().item() == pytest.approx(report.curve[0]["accuracy"])
+    wrong = ImageSet(blobs().images, (blobs().labels + 1) % 3)
+    assert train_victim(wrong, blobs(30, 1), 3, RECIPES["neighbours"], 0).scores()["accuracy"]["last"] < 0.3
 
 
 def test_weights_that_are_not_at_hand_are_said_to_be_so(

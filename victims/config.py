@@ -6,8 +6,9 @@ from typing import Any, Literal
 from datamodules.config import augment_fault, option
 from victims.defences import DEFENCES, defence_fault, operations, written
 
-Start = Literal["scratch", "pretrained", "probe", "self_supervised"]
-PROBED: tuple[Start, ...] = ("probe", "self_supervised")  # a linear layer on frozen features, which are computed once
+Start = Literal["scratch", "pretrained", "probe", "neighbours", "self_supervised"]
+PROBED: tuple[Start, ...] = ("probe", "neighbours", "self_supervised")  # on frozen features, which are computed once
+PUBLISHED: tuple[Start, ...] = ("pretrained", "probe", "neighbours")  # from weights that somebody else published
 ALWAYS = ("momentum", "optimizer")  # defaults of Recipe that its keys have always held
 PROTECTED_PART = ("share", "class_share")  # which images are protected: says nothing about a victim of clean ones
 
@@ -30,8 +31,9 @@ class Recipe:
         optimizer: ``sgd`` or ``adamw``.
         defence: operations of victims/defences.py joined by ``+``, or none.
         start: what the weights start from: ``scratch``; ``pretrained`` weights, all of which learn on; a ``probe``,
-            which trains one linear layer on the frozen features of pretrained weights; ``self_supervised``: learned
-            without labels on the training images (victims/selfsup.py) for ``epochs``, then a probe.
+            which trains one linear layer on the frozen features of pretrained weights; ``neighbours``: the nearest
+            training images by those features vote, and nothing is trained; ``self_supervised``: learned without labels
+            on the training images (victims/selfsup.py) for ``epochs``, then a probe.
         weights: file of pretrained weights; empty: those that come with the name (victims/pretrained.py).
         milestones: shares of the training after which the learning rate is multiplied by ``gamma``; (): it stays; None:
             half a cosine to 0.
@@ -96,6 +98,8 @@ RECIPES = {
     "finetune": Recipe("efficientnet_lite0", 5, 32, 0.01, 0.2, True, 5e-4, 0.0, "crop+flip", start="pretrained"),
     # Ours: a linear layer on the features of the same weights, which stay.
     "probe": Recipe("efficientnet_lite0", 20, 32, 0.03, 0.2, True, 5e-4, 0.0, "none", start="probe"),
+    # Ours: the nearest training images by the features of the same weights (victims/neighbours.py).
+    "neighbours": Recipe("efficientnet_lite0", 1, 32, 0.0, 0.0, False, 0.0, 0.0, "none", start="neighbours"),
     # Ours: SimCLR (Chen et al., ICML 2020) made small, then a linear layer; epochs are those without labels.
     "simclr": Recipe(
         "narrow", 60, 128, 1e-3, 0.1, False, 1e-4, 0.0, "none", optimizer="adamw", start="self_supervised"
@@ -130,8 +134,8 @@ class VictimConfig:
     """How victims are trained, and how often the protection is checked while the generator learns."""
 
     recipe: Literal[
-        "quick", "quick_adamw", "finetune", "probe", "simclr", "emn60", "emn30_svhn", "iss60", "apbench200",
-        "apbench200_svhn", "tap200", "rem40k", "ar100", "pil30", "dune80",
+        "quick", "quick_adamw", "finetune", "probe", "neighbours", "simclr", "emn60", "emn30_svhn", "iss60",
+        "apbench200", "apbench200_svhn", "tap200", "rem40k", "ar100", "pil30", "dune80",
     ] = option("quick", "named training recipe (docs/VICTIMS.md)")  # fmt: skip
     arch: str = option(
         "", "architecture: narrow, narrow_vgg, … (victims/classifier.py) or any timm name; empty: the recipe's"
@@ -143,7 +147,7 @@ class VictimConfig:
     defence: str = option(
         "none", "what the attacker tries: operations joined by +, such as jpeg:10 (docs/DEFENCES.md), or none"
     )
-    start: Literal["recipe", "scratch", "pretrained", "probe", "self_supervised"] = option(
+    start: Literal["recipe", "scratch", "pretrained", "probe", "neighbours", "self_supervised"] = option(
         "recipe", "what its weights start from (docs/VICTIMS.md); recipe: the recipe's own"
     )
     weights: str = option("", "file of pretrained weights (.pth, .safetensors) of arch; empty: those known by its name")
@@ -183,9 +187,9 @@ class VictimConfig:
                 )
         if recipe.arch == "linear" and recipe.start != "scratch":
             found.append(f"victim.arch: linear has no features to start from; choose another with start={recipe.start}")
-        if self.weights and recipe.start not in ("pretrained", "probe"):
+        if self.weights and recipe.start not in PUBLISHED:
             found.append(
-                f"victim.weights: are not read with start={recipe.start}; give victim.start=pretrained or probe"
+                f"victim.weights: are not read with start={recipe.start}; give victim.start={' or '.join(PUBLISHED)}"
             )
         return found
 

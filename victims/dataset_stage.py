@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from datamodules.augment import draws
 from datamodules.images import ImageSet, to_float
 from victims.config import RECIPES, Recipe
 from victims.defences import Operation
 from victims.denoise import autoencoder
 from victims.input_stage import CHUNK, PURIFIERS, Purifier, apply_input_stage, rounded
+from victims.pairs import Pairs, restorer
 
 BriefTraining = Callable[
     [ImageSet, Recipe], nn.Module
@@ -20,7 +22,13 @@ PROBE = replace(RECIPES["quick"], arch="linear", lr=0.02, augment="none")
 
 
 def apply_dataset_stage(
-    operations: list[Operation], images: ImageSet, recipe: Recipe, brief: BriefTraining, seed: int, device: torch.device
+    operations: list[Operation],
+    images: ImageSet,
+    recipe: Recipe,
+    brief: BriefTraining,
+    seed: int,
+    device: torch.device,
+    pairs: Pairs | None = None,
 ) -> tuple[ImageSet, list[Purifier]]:
     """The set that a victim trains on, by the operations in their order; those that act on batches are passed over.
 
@@ -29,8 +37,12 @@ def apply_dataset_stage(
         images: as collected.
         recipe: of the victim.
         brief: for what has to be learned on the way.
-        seed: of the autoencoder.
-        device: of the autoencoder.
+        seed: of the networks from images to images.
+        device: of them.
+        pairs: of the attacker's own pictures, of the images' size; None: he has none.
+
+    Raises:
+        ValueError: an operation needs pairs, and there are none.
 
     Returns:
         The changed set, and the changes of pixels, for every image that the victim will be measured on.
@@ -44,6 +56,10 @@ def apply_dataset_stage(
             change = _fixed(PURIFIERS[name], values)
         elif name == "project":
             change = projection(brief(images, replace(PROBE, epochs=int(values[0]))))
+        elif name == "subspace":
+            change = subspace(brief(images, replace(PROBE, arch="two_layer", epochs=int(values[1]))), int(values[0]))
+        elif name == "pairs":
+            change = restorer(_chosen(pairs, int(values[0]), purifiers, seed), int(values[1]), seed, device)
         elif name == "denoise":
             change = autoencoder(images.images, values[0], int(values[1]), seed, device)
         else:
@@ -57,10 +73,33 @@ def _fixed(change: Callable[..., Tensor], values: tuple[float, ...]) -> Purifier
     return lambda images: change(images, *values)
 
 
+def _chosen(pairs: Pairs | None, most: int, purifiers: list[Purifier], seed: int) -> Pairs:
+    """Pairs drawn at random, after what is done to every image before."""
+    if pairs is None:
+        raise ValueError(
+            "victim.defence: 'pairs' needs other pictures that the same protection protected, and there are none here; "
+            "it is for the victims of train, evaluate and grid"
+        )
+    rows = torch.randperm(len(pairs.clean), generator=draws(seed, most))[:most]
+    clean, protected = (apply_input_stage(purifiers, part[rows]) for part in (pairs.clean, pairs.protected))
+    return Pairs(clean, protected)
+
+
 def projection(probe: nn.Module) -> Purifier:
     """Takes from every image its part in the span of a linear classifier's weights (of its one linear layer)."""
     weights = next(m.weight for m in probe.modules() if isinstance(m, nn.Linear)).detach().cpu()
-    basis = torch.linalg.qr(weights.T.double()).Q.float()  # pixels × classes, orthonormal columns
+    return _without(torch.linalg.qr(weights.T.double()).Q.float())
+
+
+def subspace(classifier: nn.Module, directions: int) -> Purifier:
+    """Takes from every image its part in the leading directions of a two-layer classifier's first layer."""
+    first, second = (m.weight.detach().cpu().double() for m in classifier.modules() if isinstance(m, nn.Linear))
+    weighed = first * second.norm(dim=0)[:, None]
+    return _without(torch.linalg.svd(weighed, full_matrices=False).Vh[:directions].T.float())
+
+
+def _without(basis: Tensor) -> Purifier:
+    """Takes from every image its part in the span of orthonormal columns, pixels × directions."""
 
     def project(images: Tensor) -> Tensor:
         flat = to_float(images).flatten(1)

@@ -1,8 +1,8 @@
 """What somebody who collected protected images may try: names, parameters and sources, free of torch.
 
 A defence is written as its operations in order, joined by ``+``, each with its parameters: ``jpeg:10``,
-``blur:1+adversarial:4:7``; ``none`` is none. What each stage does is in ``input_stage``, ``dataset_stage`` and
-``batch_stage``.
+``blur:1+adversarial:4:7``; ``none`` is none. What each stage does is in ``input_stage``, ``dataset_stage``,
+``batch_stage`` and ``model_stage``.
 """
 
 import difflib
@@ -86,13 +86,13 @@ class Defence:
 
     Attributes:
         stage: ``input``: a fixed change of every image; ``dataset``: fitted to the collected training images;
-            ``batch``: at every step of the training.
+            ``batch``: at every step of the training; ``model``: to the trained network.
         does: one line.
         source: a publication, or ``ours``; with the deviations from it.
         parameters: in the order in which they are written.
     """
 
-    stage: Literal["input", "dataset", "batch"]
+    stage: Literal["input", "dataset", "batch", "model"]
     does: str
     source: str
     parameters: tuple[Parameter | Choice, ...] = ()
@@ -160,6 +160,18 @@ DEFENCES: dict[str, Defence] = {
         "after Kim and Sandoval-Segura (arXiv 2411.01742), with one factor instead of random ones",
         (Parameter("factor", 1.1, 10, 2),),
     ),
+    "tv": Defence(
+        "input",
+        "total variation made smaller: the least ½‖u − x‖² + weight · TV(u), pixels in [0, 1], TV over all channels",
+        "Rudin, Osher and Fatemi, 1992, as a defence Guo et al., ICLR 2018; there on a random part of the pixels",
+        (Parameter("weight", 0.005, 1, 0.05),),
+    ),
+    "nlm": Defence(
+        "input",
+        "non-local means: patches of 3×3 pixels, compared with those up to 4 pixels away",
+        "Buades et al., CVPR 2005, as a defence Xu et al., NDSS 2018 (feature squeezing)",
+        (Parameter("strength in grey levels", 1, 64, 10),),
+    ),
     "project": Defence(
         "dataset",
         "a linear softmax probe is trained; every image loses its part in the span of the probe's weights (QR), and is "
@@ -167,6 +179,17 @@ DEFENCES: dict[str, Defence] = {
         "Sandoval-Segura et al., NeurIPS 2023 (orthogonal projection); there nothing is clipped, only training images "
         "are projected, and the probe has no bias and another training",
         (Parameter("epochs of the probe", 1, 500, 20, whole=True),),
+    ),
+    "subspace": Defence(
+        "dataset",
+        "a classifier with 128 rectified units is trained; every image loses its part in the leading directions of the "
+        "first layer (singular vectors, each unit times the length of what is read of it), and is clipped and rounded",
+        "ours, after Sandoval-Segura et al., NeurIPS 2023: more directions than classes, those that no linear probe "
+        "reads among them; project:20+project:20 is the same with a second linear probe",
+        (
+            Parameter("directions", 1, 128, 32, whole=True),
+            Parameter("epochs of the classifier", 1, 500, 20, whole=True),
+        ),
     ),
     "filter": Defence(
         "dataset",
@@ -184,6 +207,17 @@ DEFENCES: dict[str, Defence] = {
         (
             Parameter("standard deviation of the noise in grey levels", 1, 128, 24),
             Parameter("epochs of the autoencoder", 1, 500, 20, whole=True),
+        ),
+    ),
+    "pairs": Defence(
+        "dataset",
+        "a small U-Net learns to take the noise off, from pictures of the attacker's own that the same generator "
+        "protected for him (of part B for victims on A, and the other way round; of the set itself, where a method "
+        "protects no new ones); every image passes through it",
+        "after BridgePure (Wang et al., 2024); one regression instead of a diffusion bridge",
+        (
+            Parameter("pictures, at most", 10, 100000, 500, whole=True),
+            Parameter("epochs of the U-Net", 1, 500, 40, whole=True),
         ),
     ),
     "mixup": Defence(
@@ -224,6 +258,14 @@ DEFENCES: dict[str, Defence] = {
         "against the network in evaluation mode",
         "Madry et al., ICLR 2018",
         (Parameter("bound in grey levels", 0.5, 64, 8), Parameter("steps", 1, 100, 10, whole=True)),
+    ),
+    "perturb": Defence(
+        "model",
+        "the mean answer of so many copies of the trained network, whose weights each got Gaussian noise of a share of "
+        "their own layer's root mean square",
+        "ours, after the remark of arXiv 2605.11592 that such noise is learned in a shallow way, as perturbed weights "
+        "tell; biases and what normalises stay",
+        (Parameter("share", 0.01, 2, 0.2), Parameter("copies", 1, 100, 8, whole=True)),
     ),
 }
 
@@ -269,6 +311,15 @@ def _operation(part: str) -> Operation:
         if fault := parameter.fault(text):
             raise ValueError(f"{part!r}: {fault}")
     return Operation(name, tuple(p.value(text) for p, text in zip(parameters, texts, strict=True)))
+
+
+def needs_pairs(defence: str) -> bool:
+    """Whether an attacker learns from pictures of his own that the very protection protected.
+
+    Raises:
+        ValueError: as ``operations``.
+    """
+    return any(operation.name == "pairs" for operation in operations(defence))
 
 
 def defence_fault(key: str, text: str) -> list[str]:

@@ -1,4 +1,6 @@
-"""A small denoising autoencoder that an attacker trains on the images that were collected."""
+"""Networks from images to images that an attacker trains: a small denoising autoencoder on what was collected."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +39,43 @@ class Autoencoder(nn.Module):
         return found
 
 
+Example = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]  # rows (int64 B) and draws to input and target
+
+
+def learned(
+    make: Callable[[], nn.Module], count: int, example: Example, epochs: int, seed: int, device: torch.device
+) -> Purifier:
+    """Trains a network from images to images, and gives what it then does to any image.
+
+    Args:
+        make: the network, its weights from torch's global random state.
+        count: number of examples.
+        example: float B×C×H×W around [0, 1] each, on the CPU.
+        epochs: passes over the examples.
+        seed: of the initialisation, the order and the draws.
+        device: of the training.
+    """
+    with isolated_rng(seed, device), torch.enable_grad():
+        net = make().to(device)
+        optimizer = torch.optim.Adam(net.parameters(), RATE)
+        batches = max(1, count // BATCH)
+        for epoch in range(epochs):
+            for step, rows in enumerate(torch.randperm(count).tensor_split(batches)):
+                given, wanted = (images.to(device) for images in example(rows, draws(seed, epoch, step)))
+                loss = F.mse_loss(net(given), wanted)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+
+    def change(pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            return rounded(net(to_float(pixels).to(device))).cpu()
+
+    return change
+
+
 def autoencoder(images: Tensor, sigma: float, epochs: int, seed: int, device: torch.device) -> Purifier:
-    """Trains on images with Gaussian noise to give them back without it; what it then does to any image.
+    """Learns on images with Gaussian noise to give them back without it.
 
     Args:
         images: uint8 N×C×H×W, as collected: nothing clean is needed.
@@ -47,21 +84,9 @@ def autoencoder(images: Tensor, sigma: float, epochs: int, seed: int, device: to
         seed: of the initialisation, the order and the noise.
         device: of the training.
     """
-    with isolated_rng(seed, device), torch.enable_grad():
-        net = Autoencoder(images.shape[1]).to(device)
-        optimizer = torch.optim.Adam(net.parameters(), RATE)
-        batches = max(1, len(images) // BATCH)
-        for epoch in range(epochs):
-            for step, rows in enumerate(torch.randperm(len(images)).tensor_split(batches)):
-                wanted = to_float(images[rows]).to(device)
-                noise = torch.randn(wanted.shape, generator=draws(seed, epoch, step)).to(device)
-                loss = F.mse_loss(net(wanted + noise * sigma / 255), wanted)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
 
-    def denoise(pixels: Tensor) -> Tensor:
-        with torch.no_grad():
-            return rounded(net(to_float(pixels).to(device))).cpu()
+    def noisy(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        wanted = to_float(images[rows])
+        return wanted + torch.randn(wanted.shape, generator=generator) * sigma / 255, wanted
 
-    return denoise
+    return learned(lambda: Autoencoder(images.shape[1]), len(images), noisy, epochs, seed, device)

@@ -18,6 +18,7 @@ from torchvision.transforms.v2.functional import adjust_sharpness, rgb_to_graysc
 
 from datamodules.images import to_float
 from victims.chains import after, coded
+from victims.smoothing import nonlocal_means, total_variation
 
 Purifier = Callable[[Tensor], Tensor]
 CHUNK = 512  # images at a time: in float they take four times their memory
@@ -110,8 +111,18 @@ def sharpen(images: Tensor, factor: float) -> Tensor:
     return rounded(adjust_sharpness(to_float(images), factor))
 
 
+def tv(images: Tensor, weight: float) -> Tensor:
+    """Least total variation."""
+    return rounded(total_variation(to_float(images), weight))
+
+
+def nlm(images: Tensor, strength: float) -> Tensor:
+    """Non-local means; ``strength`` in grey levels."""
+    return rounded(nonlocal_means(to_float(images), strength / 255))
+
+
 PURIFIERS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (gray, blur, median, jpeg, webp, chain, bits, resize, lowpass, sharpen)
+    f.__name__: f for f in (gray, blur, median, jpeg, webp, chain, bits, resize, lowpass, sharpen, tv, nlm)
 }
 
 

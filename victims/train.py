@@ -17,10 +17,13 @@ from datamodules.images import ImageSet, to_float
 from datamodules.split import stratified_group_split
 from victims.batch_stage import apply_batch_stage
 from victims.classifier import body_of, build_classifier
-from victims.config import PROBED, RECIPES, Recipe
+from victims.config import PROBED, PUBLISHED, RECIPES, Recipe
 from victims.dataset_stage import apply_dataset_stage
 from victims.defences import operations
 from victims.input_stage import Purified, Purifier, apply_input_stage, rounded
+from victims.model_stage import apply_model_stage
+from victims.neighbours import Neighbours
+from victims.pairs import Pairs
 from victims.pretrained import build_pretrained
 from victims.schedule import make_schedule, victim_optimizer
 from victims.selfsup import pretrain
@@ -74,6 +77,7 @@ def train_victim(
     seed: int,
     device: torch.device | None = None,
     progress: Callable[[], None] = lambda: None,
+    pairs: Pairs | None = None,
 ) -> VictimReport:
     """Trains a classifier on images and measures it on clean ones; a pure function of its arguments.
 
@@ -89,10 +93,11 @@ def train_victim(
         seed: of the initialisation, the order, the augmentation and the defence.
         device: None: the CPU.
         progress: called after every epoch (of what is learned without labels, where something is).
+        pairs: pictures of the attacker's own that the same protection protected, for a defence that learns from them.
 
     Raises:
-        ValueError: the architecture is unknown or cannot take these images, the defence is unknown, or the device does
-            not know the number format.
+        ValueError: the architecture is unknown or cannot take these images, the defence is unknown or lacks pairs, or
+            the device does not know the number format.
         FloatingPointError: the loss is not finite.
         Unavailable: there are no such pretrained weights.
         DataError: they are damaged.
@@ -115,7 +120,9 @@ def train_victim(
     with isolated_rng(seed, device), torch.enable_grad():
         if before:
             used, kept = (ImageSet(apply_input_stage(before, part.images), part.labels) for part in (used, kept))
-        used, purifiers = apply_dataset_stage(defence, used, plain, brief, seed, device)
+            if pairs:
+                pairs = Pairs(apply_input_stage(before, pairs.clean), apply_input_stage(before, pairs.protected))
+        used, purifiers = apply_dataset_stage(defence, used, plain, brief, seed, device, pairs)
         seen, test_inputs = used, apply_input_stage(before + purifiers, test.images)
         kept_inputs = apply_input_stage(purifiers, kept.images)
         model = build(recipe, classes, used.shape, device)
@@ -123,16 +130,21 @@ def train_victim(
         epoch_done = progress
         if recipe.start in PROBED:
             body = _body(model, recipe, used.images, seed, device, progress)
-            epoch_done = progress if recipe.start == "probe" else lambda: None
-            recipe = recipe if recipe.start == "probe" else _probing(recipe)
+            if recipe.start == "self_supervised":
+                epoch_done, recipe = (lambda: None), _probing(recipe)
             inputs, test_inputs, kept_inputs = (
                 _features(body, part, device) for part in (used.images, test_inputs, kept_inputs)
             )
             seen = ImageSet(inputs, used.labels)
             model = _head(inputs.shape[1], classes, device)
+        if recipe.start == "neighbours":  # there is nothing to learn
+            model = Neighbours(seen.images, seen.labels, classes).to(device)
+            epochs = iter([F.cross_entropy(_outputs(model, seen.images, device), seen.labels).item()])
+        else:
+            epochs = epochs_of(model, seen, recipe, classes, seed, device)
         best = 0
         kept_weights: dict[str, Tensor] = {}
-        for epoch, loss in enumerate(epochs_of(model, seen, recipe, classes, seed, device), 1):
+        for epoch, loss in enumerate(epochs, 1):
             epoch_done()
             if not math.isfinite(loss):  # it would answer at chance, as if the images were protected
                 raise FloatingPointError(
@@ -140,8 +152,9 @@ def train_victim(
                 )
             if not recipe.patience and not measured(epoch, recipe.epochs):
                 continue
-            scores = measure(predict(model, test_inputs, device), test.labels, classes)
-            val = (predict(model, kept_inputs, device).argmax(1) == kept.labels).float().mean().item()
+            answering = apply_model_stage(defence, model, seed)
+            scores = measure(predict(answering, test_inputs, device), test.labels, classes)
+            val = (predict(answering, kept_inputs, device).argmax(1) == kept.labels).float().mean().item()
             curve.append({"epoch": epoch} | scores | {"val_accuracy": val, "loss": loss})
             if recipe.patience:
                 if not kept_weights or val > curve[best]["val_accuracy"]:
@@ -152,6 +165,7 @@ def train_victim(
         if recipe.patience:
             del curve[best + 1 :]
             model.load_state_dict(kept_weights)
+        model = apply_model_stage(defence, model, seed)
     whole = nn.Sequential(body, _Flat(), model) if body else model
     if before or purifiers:
         whole = Purified(whole, before + purifiers)
@@ -167,7 +181,7 @@ def _sized(images: Tensor, side: int) -> Tensor:
 
 def build(recipe: Recipe, classes: int, shape: tuple[int, int, int], device: torch.device) -> nn.Module:
     channels, height, width = shape
-    if recipe.start in ("pretrained", "probe"):
+    if recipe.start in PUBLISHED:
         model: nn.Module = build_pretrained(recipe.arch, classes, recipe.weights)
     else:
         model = build_classifier(recipe.arch, classes, channels, (height, width))

@@ -20,7 +20,7 @@ from experiments.methods import epochs_of, protection_of
 from experiments.train import check_classifiers, check_precision
 from gan.protection import start_file
 from victims.config import Recipe
-from victims.defences import operations, passes
+from victims.defences import needs_pairs, operations, passes
 
 VERSION = 1  # part of every key; raised when the same options come to mean something else
 PART = {"clean": "train", "standard": "train", "clean_fast": "unseen", "fast": "unseen", "misclassified": "unseen"}
@@ -136,6 +136,7 @@ def _cells(
     protection, pixels = _protection_of(config, place, on, origin), data.size[0] * data.size[1]
     cells = [protection] if set(settings) - {"clean", "clean_fast"} else []
     can = capabilities(config.method)
+    paired = needs_pairs(recipe.defence)
     label_free = can.transferable or protection_of(config).label_free
     for setting in settings:
         if PART[setting] not in data.parts or (setting == "fast" and not label_free):
@@ -148,8 +149,8 @@ def _cells(
         for name in named:
             here = {**place, "setting": name, "victim": victim}
             real, effective = canonical(name, recipe)
-            needs = protection.key if real in (*SETTINGS, "misclassified") else ""
-            if name not in (*SETTINGS, "misclassified"):
+            needs = protection.key if paired or real in (*SETTINGS, "misclassified") else ""
+            if name not in (*SETTINGS, "misclassified") and not paired:
                 here = {k: v for k, v in here.items() if k != "variant"}
             content = {
                 "recipe": _hashed(effective),

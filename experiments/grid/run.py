@@ -17,10 +17,11 @@ from evaluation.diagnostics import noise_of
 from evaluation.export import SETTINGS, predicted_classes
 from evaluation.jobs import default_device
 from evaluation.measure import diagnostics, imperceptibility, probe_jobs, score_victim, sets_of
-from evaluation.stored import linf_bound, stored_set
+from evaluation.stored import linf_bound, pairs_of, stored_set
 from experiments.folder import environment, write_json
 from experiments.grid.cells import PART, REMAINDERS, Cell, canonical, data_of
 from experiments.methods import cost_of, protect_seed, transfer
+from victims.defences import needs_pairs
 from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import Unavailable
 from victims.train import predict
@@ -108,7 +109,10 @@ def _victim(cell: Cell, store: Path) -> dict[str, Any]:
         train = clean_remainder(clean, mask)
     others = data.parts["test"] if cell.measured_on == "test" else rest(data, part)
     swapped = (noise, data.parts["val"]) if noise else None
-    report, row = score_victim(train, others, swapped, data.classes, recipe, seed, default_device())
+    paired = needs_pairs(recipe.defence)
+    pairs = pairs_of(made_protection(cell, cell.needs, store), data, setting) if paired else None
+    device = default_device()
+    report, row = score_victim(train, others, swapped, data.classes, recipe, seed, device, pairs=pairs)
     row |= {
         "images": len(train),
         "chance": 1 / data.classes,
@@ -118,7 +122,7 @@ def _victim(cell: Cell, store: Path) -> dict[str, Any]:
     if mask is not None:
         (store / MASKS).mkdir(exist_ok=True)
         write_atomic(store / MASKS / f"{cell.key}.txt", mask_to_text(mask).encode())
-        right = predict(report.model, others.images, default_device()).argmax(1) == others.labels
+        right = predict(report.model, others.images, device).argmax(1) == others.labels
         row |= {
             "protected_images": int(mask.sum()),
             "protected_classes": clean.labels[mask].unique().tolist(),
