@@ -26,7 +26,7 @@ Name = Literal[
     "isic", "covid", "blood", "derma", "path", "pneumonia", "retina", "organ",
 ]  # fmt: skip
 Aspect = Literal["crop", "pad", "resize"]
-AUGMENTATIONS = ("crop", "flip", "vflip", "turn", "cutout", "brightness", "contrast")
+AUGMENTATIONS = ("crop", "zoom", "flip", "vflip", "turn", "cutout", "brightness", "contrast")
 
 
 def augment_fault(key: str, text: str) -> list[str]:

@@ -234,7 +234,7 @@ def defences(stage: str) -> str:
 def recipes() -> str:
     """One row per recipe of victims."""
     head = ["`victim.recipe=`", "network", "starts from", "epochs", "batch", "optimizer", "rate", "rises for"]
-    rows = [[*head, "rate falls", "weight decay", "gradient clipped at", "augmentation"]]
+    rows = [[*head, "rate falls", "weight decay", "gradient clipped at", "augmentation", "besides"]]
     for name, r in RECIPES.items():
         optimizer = (
             "AdamW" if r.optimizer == "adamw" else f"SGD, {'Nesterov ' if r.nesterov else ''}momentum {r.momentum}"
@@ -243,10 +243,18 @@ def recipes() -> str:
             [
                 *(f"`{name}`", r.arch, r.start.replace("_", "-"), str(r.epochs), str(r.batch_size), optimizer),
                 *(f"{r.lr:g}", f"{100 * r.warmup:.0f} %" if r.warmup else "–", falls(r), f"{r.weight_decay:g}"),
-                *(f"{r.clip:g}" if r.clip else "–", r.augment),
+                *(f"{r.clip:g}" if r.clip else "–", r.augment, besides(r)),
             ]
         )
     return as_table(rows)
+
+
+def besides(recipe: Recipe) -> str:
+    """What else a recipe does to its batches, its labels and its weights."""
+    techniques = [] if recipe.techniques == "none" else [f"`{recipe.techniques}`"]
+    smoothing = [f"labels smoothed by {recipe.smoothing:g}"] if recipe.smoothing else []
+    ema = [f"mean of the weights with decay {recipe.ema:g}"] if recipe.ema else []
+    return "; ".join(techniques + smoothing + ema) or "–"
 
 
 def falls(recipe: Recipe) -> str:

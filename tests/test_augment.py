@@ -106,6 +106,24 @@ def test_cutout_hides_one_square_and_nothing_else() -> None:
         assert torch.equal(m[:, ~hidden], x[:, ~hidden])
 
 
+def test_zoom_shows_a_part_of_the_stated_area_anywhere() -> None:
+    ramp = torch.linspace(0, 1, 64).expand(400, 1, 64, 64)
+    images = torch.cat([ramp, ramp.transpose(2, 3)], 1)  # where a pixel comes from, across and down
+    changed = augment(images, "zoom", draws(0))
+    across, down = changed[:, 0, 32], changed[:, 1, :, 32]
+    sides = [part.amax(1) - part.amin(1) for part in (across, down)]
+    assert torch.allclose(sides[0], sides[1], atol=0.02), "the proportions stay"
+    area = sides[0].square()
+    assert 0.25 < area.min() < 0.36
+    assert 0.9 < area.max() <= 1
+    assert area.mean().item() == pytest.approx(0.65, abs=0.04)
+    assert (across.diff(dim=1) >= 0).all()
+    lefts, tops = across.amin(1), down.amin(1)
+    assert lefts.max() > 0.3
+    assert tops.max() > 0.3
+    assert abs(torch.corrcoef(torch.stack([lefts, tops]))[0, 1]) < 0.7, "places across and down are drawn apart"
+
+
 def test_brightness_scales_and_contrast_keeps_the_mean() -> None:
     images = batch() * 0.5 + 0.1  # nothing reaches the limits
     ratio = augment(images, "brightness", draws(0)) / images

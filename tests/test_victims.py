@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from datamodules.augment import isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
+from datamodules.split import stratified_group_split
 from victims import pretrained
 from victims.classifier import NARROW, build_classifier, check_builds
 from victims.config import RECIPES, VictimConfig
@@ -20,7 +22,7 @@ from victims.partial import clean_remainder, mask_to_text, partially_protected, 
 from victims.pretrained import Unavailable, build_pretrained
 from victims.schedule import make_schedule
 from victims.selfsup import contrast_loss, views
-from victims.train import CHECKS, VictimReport, measure, measured, predict, train_victim
+from victims.train import CHECKS, VAL_FRACTION, VictimReport, epochs_of, measure, measured, predict, train_victim
 
 FAST = replace(RECIPES["quick"], epochs=3, batch_size=16)
 SIX = replace(FAST, epochs=6)  # enough to learn the blobs
@@ -144,6 +146,7 @@ def test_a_recipe_that_uses_no_new_option_is_hashed_as_it_was_before_there_were_
     for change in (
         {"defence": "gray"}, {"start": "probe"}, {"milestones": ()}, {"smoothing": 0.1}, {"patience": 1}, {"size": 8},
         {"share": 0.5}, {"class_share": 0.5}, {"precision": "bf16"}, {"weights": "w.pth"}, {"compile": True},
+        {"techniques": "mixup:1"}, {"ema": 0.9},
     ):  # fmt: skip
         assert replace(RECIPES["quick"], **change).decisive() == RECIPES["quick"].decisive() | change  # type: ignore[arg-type]
 
@@ -197,6 +200,47 @@ def test_label_smoothing_changes_the_loss_alone() -> None:
     plain, smooth = (train_victim(blobs(), blobs(30, 1), 3, replace(SIX, smoothing=s), 0) for s in (0.0, 0.3))
     assert smooth.curve[-1]["loss"] > plain.curve[-1]["loss"] + 0.1
     assert smooth.scores()["accuracy"]["last"] == 1
+
+
+def test_a_moving_average_of_the_weights_is_what_answers() -> None:
+    recipe = replace(FAST, epochs=2, augment="none")
+    plain, averaged = (train_victim(blobs(), blobs(30, 1), 3, replace(recipe, ema=e), 0) for e in (0.0, 0.9))
+    assert [point["loss"] for point in plain.curve] == [point["loss"] for point in averaged.curve], (
+        "training is as it was"
+    )
+    used = blobs().subset(stratified_group_split(blobs().labels, [VAL_FRACTION], 0)[1])
+    weights: list[torch.Tensor] = []
+    with isolated_rng(0, torch.device("cpu")):
+        model = build_classifier("narrow", 3, 1, (16, 16)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        class Noted:
+            def update(self, model: nn.Module, step: int) -> None:
+                weights.append(next(model.parameters()).detach().clone())
+
+        list(epochs_of(model, used, recipe, 3, 0, torch.device("cpu"), Noted()))  # type: ignore[arg-type]
+    expected = weights[0]
+    for step, now in enumerate(weights[1:], 1):
+        decay = min(0.9, 1 - step ** (-2 / 3)) if step > 1 else 0.0
+        expected = decay * expected + (1 - decay) * now
+    assert torch.allclose(next(averaged.model.parameters()), expected, atol=1e-5)
+    assert not torch.allclose(next(averaged.model.parameters()), weights[-1], atol=1e-4)
+    answers = predict(averaged.model, blobs(30, 1).images, torch.device("cpu")).argmax(1)
+    assert (answers == blobs(30, 1).labels).float().mean().item() == pytest.approx(averaged.curve[-1]["accuracy"])
+
+
+def test_the_modern_recipe_is_what_it_says_and_learns() -> None:
+    modern = VictimConfig(recipe="modern").resolved()
+    assert (modern.augment, modern.techniques) == ("zoom+flip", "randaugment:2:9+mixup:0.2")
+    assert not VictimConfig(recipe="modern", start="probe", arch="efficientnet_lite0").faults()
+    quick = replace(modern, epochs=8, batch_size=16)
+    before = torch.random.get_rng_state()
+    report = train_victim(blobs(), blobs(30, 1), 3, quick, 0)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert report.scores()["accuracy"]["last"] > 0.6
+    for without in ({"techniques": "none"}, {"smoothing": 0.0}, {"augment": "flip"}):
+        one = replace(quick, epochs=1)
+        other = train_victim(blobs(), blobs(30, 1), 3, replace(one, **without), 0)  # type: ignore[arg-type]
+        assert other.curve[0]["loss"] != train_victim(blobs(), blobs(30, 1), 3, one, 0).curve[0]["loss"], without
 
 
 def test_early_stopping_keeps_the_best_epoch() -> None:

@@ -44,6 +44,9 @@ class Recipe:
         size: pixels per side that all images are brought to first, protected or clean; 0: they stay as they are.
         share: of each class's images that are protected; the others are clean.
         class_share: of the classes that are protected.
+        techniques: operations on batches (victims/defences.py) that belong to the recipe, before those of ``defence``.
+        ema: decay of the exponential moving average of the weights, which is what is measured; it rises to that within
+            the first steps (timm's ModelEmaV3); 0: the weights themselves.
         precision: number format of the network's arithmetic while it trains.
         compile: whether ``torch.compile`` makes its training steps.
     """
@@ -69,6 +72,8 @@ class Recipe:
     size: int = 0
     share: float = 1.0
     class_share: float = 1.0
+    techniques: str = "none"
+    ema: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
 
@@ -94,6 +99,13 @@ RECIPES = {
     "quick": Recipe("narrow", 20, 32, 0.03, 0.2, True, 5e-4, 0.0, "crop+flip"),
     # Ours, for small transformers and mixers, which plain SGD hardly trains.
     "quick_adamw": Recipe("narrow_vit", 40, 32, 1e-3, 0.2, False, 0.05, 1.0, "crop+flip", optimizer="adamw"),
+    # Ours: what recipes of ImageNet have had since 2020, at a size for small images.
+    "modern": Recipe(
+        *("narrow", 40, 32, 0.03, 0.1, True, 5e-4, 0.0, "zoom+flip"),
+        smoothing=0.1,
+        techniques="randaugment:2:9+mixup:0.2",
+        ema=0.998,
+    ),
     # Ours: ImageNet weights that are in a Python package learn on, slowly, for a few epochs.
     "finetune": Recipe("efficientnet_lite0", 5, 32, 0.01, 0.2, True, 5e-4, 0.0, "crop+flip", start="pretrained"),
     # Ours: a linear layer on the features of the same weights, which stay.
@@ -134,7 +146,7 @@ class VictimConfig:
     """How victims are trained, and how often the protection is checked while the generator learns."""
 
     recipe: Literal[
-        "quick", "quick_adamw", "finetune", "probe", "neighbours", "simclr", "emn60", "emn30_svhn", "iss60",
+        "quick", "quick_adamw", "modern", "finetune", "probe", "neighbours", "simclr", "emn60", "emn30_svhn", "iss60",
         "apbench200", "apbench200_svhn", "tap200", "rem40k", "ar100", "pil30", "dune80",
     ] = option("quick", "named training recipe (docs/VICTIMS.md)")  # fmt: skip
     arch: str = option(
@@ -202,7 +214,7 @@ class VictimConfig:
             if getattr(self, key) != "recipe":
                 given[key] = getattr(self, key)
         if given.get("start") in PROBED and self.augment == "recipe":
-            given["augment"] = "none"  # of another start's recipe
+            given |= {"augment": "none", "techniques": "none"}  # of another start's recipe
         given |= {key: getattr(self, key) for key in ("share", "class_share", "precision", "compile")}
         given["defence"] = written(operations(self.defence))
         return replace(recipe, **given)

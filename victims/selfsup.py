@@ -18,7 +18,6 @@ from victims.schedule import make_schedule, victim_optimizer
 
 TEMPERATURE = 0.5
 PROJECTION = 64
-SMALLEST = 0.3  # area of a view, as a share of the image's
 
 
 def views(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -31,17 +30,8 @@ def views(images: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         float B×C×H×W in [0, 1].
     """
-    batch, device = len(images), images.device
-    share = SMALLEST + (1 - SMALLEST) * torch.rand(batch, generator=generator)
-    side = share.sqrt()
-    shift = (1 - side)[:, None] * (2 * torch.rand(batch, 2, generator=generator) - 1)
-    theta = torch.zeros(batch, 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = side
-    theta[:, :, 2] = shift
-    places = F.affine_grid(theta, list(images.shape), align_corners=False).to(device)
-    images = F.grid_sample(images, places, padding_mode="border", align_corners=False)
-    images = augment(images, "flip+brightness+contrast", generator)
-    gray = (torch.rand(batch, 1, 1, 1, generator=generator) < 0.2).to(device)
+    images = augment(images, "zoom+flip+brightness+contrast", generator)
+    gray = (torch.rand(len(images), 1, 1, 1, generator=generator) < 0.2).to(images.device)
     return torch.where(gray, images.mean(1, keepdim=True).expand_as(images), images)
 
 

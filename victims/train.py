@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
 
@@ -141,7 +142,9 @@ def train_victim(
             model = Neighbours(seen.images, seen.labels, classes).to(device)
             epochs = iter([F.cross_entropy(_outputs(model, seen.images, device), seen.labels).item()])
         else:
-            epochs = epochs_of(model, seen, recipe, classes, seed, device)
+            average = ModelEmaV3(model, recipe.ema, use_warmup=True) if recipe.ema else None
+            epochs = epochs_of(model, seen, recipe, classes, seed, device, average)
+            model = average.module if average else model  # what is measured
         best = 0
         kept_weights: dict[str, Tensor] = {}
         for epoch, loss in enumerate(epochs, 1):
@@ -224,13 +227,20 @@ def _features(body: nn.Module, images: Tensor, device: torch.device) -> Tensor:
 
 
 def epochs_of(
-    model: nn.Module, train: ImageSet, recipe: Recipe, classes: int, seed: int, device: torch.device
+    model: nn.Module,
+    train: ImageSet,
+    recipe: Recipe,
+    classes: int,
+    seed: int,
+    device: torch.device,
+    average: ModelEmaV3 | None = None,
 ) -> Iterator[float]:
     """Trains a model, and gives the mean loss after every epoch; draws the order from torch's global random state.
 
-    The whole set lies on the device (as uint8; features of a probe as float); nothing waits for it inside an epoch.
+    ``average`` follows the model's weights step by step. The whole set lies on the device (as uint8; features of a
+    probe as float); nothing waits for it inside an epoch.
     """
-    defence = operations(recipe.defence)
+    changes = operations(recipe.techniques) + operations(recipe.defence)
     images, labels = train.images.to(device), train.labels.to(device)
     batches = max(1, len(train) // recipe.batch_size)
     optimizer = victim_optimizer(model, recipe)
@@ -246,7 +256,7 @@ def epochs_of(
             generator = draws(seed, epoch, step)
             batch = augment(_pixels(images.index_select(0, rows)), recipe.augment, generator)
             with _arithmetic(recipe, device):
-                batch, targets = apply_batch_stage(defence, model, batch, labels[rows], classes, generator)
+                batch, targets = apply_batch_stage(changes, model, batch, labels[rows], classes, generator)
                 logits = learner(batch.contiguous(memory_format=torch.channels_last))
                 loss = F.cross_entropy(logits, targets, label_smoothing=recipe.smoothing)
             optimizer.zero_grad(set_to_none=True)
@@ -255,6 +265,8 @@ def epochs_of(
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             optimizer.step()
             schedule.step()
+            if average:
+                average.update(model, epoch * batches + step)
             total += loss.detach()
         yield total.item() / batches
 
