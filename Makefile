@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare sweep dashboard evaluate validate protect lint format test test-all benchmark tables docs clean
+.PHONY: help setup train compare sweep dashboard evaluate validate protect lint format test test-all coverage benchmark tables docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test: setup ## the tests that take under 10 minutes on two cores
 
 test-all: setup ## all tests, the slow ones too
 	$(BIN)/pytest -m ''
+
+coverage: setup ## the same tests, and which lines none of them runs
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term
 
 benchmark: setup ## Lightning's loop and the victims' beside bare PyTorch; data and protecting beside bare Pillow; fitting beside bare passes
 	@$(BIN)/python -m experiments.benchmarks.loop
