@@ -12,12 +12,12 @@ from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config_crafted import BaitConfig
 from baselines.generator import NoiseGenerator, check_size, noised
 from baselines.noise import check_classes, protect_by_class
-from baselines.passes import PassCounter
 from datamodules.augment import isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
 from datamodules.protection import Norm, Passes
 from victims.classifier import build_classifier
+from victims.passes import PassCounter
 from victims.pretrained import Unavailable, build_pretrained
 
 STAGES = 3

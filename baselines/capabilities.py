@@ -1,11 +1,14 @@
 """What is known of a protection before it is built; free of torch, so that ``--help`` is fast.
 
-A new protection that can more than ``fit`` and ``protect`` gets one line in CAPABILITIES; nothing asks for its name.
+A new protection that can more than ``fit`` and ``protect`` gets one line in CAPABILITIES, which says the same as its
+class (``FittedByTrainer``, ``Transferable`` and ``Classifying`` of datamodules/protection.py; a test compares them).
 """
 
 from dataclasses import dataclass
 
-DEFAULT_METHOD = "confoundergan"  # of the option ``method``, and of results and grids that name none
+from gan.config import NAME
+
+DEFAULT_METHOD = NAME  # of the option ``method``, and of results and grids that name none
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Capabilities:
     classifies: bool = False
 
 
-CAPABILITIES = {"confoundergan": Capabilities(uses_trainer=True, transferable=True, classifies=True)}
+CAPABILITIES = {NAME: Capabilities(uses_trainer=True, transferable=True, classifies=True)}
+TRANSFERABLE = [name for name, can in CAPABILITIES.items() if can.transferable]
 
 
 def capabilities(method: str) -> Capabilities:

@@ -11,7 +11,6 @@ from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import ClustersConfig
 from baselines.generator import NoiseGenerator, check_size, noised
 from baselines.noise import check_shape, unfitted
-from baselines.passes import PassCounter
 from baselines.surrogate import train_surrogate
 from datamodules.augment import draws, isolated_rng
 from datamodules.config import DataError
@@ -19,6 +18,7 @@ from datamodules.images import ImageSet, to_float
 from datamodules.protection import Norm, Passes
 from gan.protection import quantise
 from victims.classifier import Normalised
+from victims.passes import PassCounter
 
 CHUNK = 256  # images read together, which decides nothing
 STARTS, LONGEST = 10, 100  # of k-means: starts, of which the best counts, and rounds of each

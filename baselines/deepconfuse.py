@@ -10,10 +10,10 @@ from torch.func import functional_call
 from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import DeepConfuseConfig
 from baselines.generator import NoiseGenerator, ProtectsByGenerator, check_size, noised
-from baselines.passes import PassCounter
 from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
+from victims.passes import PassCounter
 
 
 class DeepConfuse(ProtectsByGenerator, ResumableFit):

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import EmnConfig
 from baselines.noise import NoiseByImage, check_classes, protect_by_class, protect_by_image
-from baselines.passes import PassCounter
 from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float
 from datamodules.protection import Norm, Passes
 from victims.classifier import build_classifier
+from victims.passes import PassCounter
 
 
 class ErrorMinimising(ResumableFit):

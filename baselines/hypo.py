@@ -9,10 +9,10 @@ from torch import Tensor
 from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import HypoConfig
 from baselines.noise import CraftedByImage, NoiseByImage
-from baselines.passes import PassCounter
 from baselines.surrogate import craft, train_surrogate
 from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet
+from victims.passes import PassCounter
 
 
 class Hypocritical(CraftedByImage, ResumableFit):

@@ -11,11 +11,11 @@ from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.clusters import headless
 from baselines.config_crafted import MiueConfig
 from baselines.noise import CraftedByImage, NoiseByImage
-from baselines.passes import PassCounter
 from baselines.surrogate import signed_steps
 from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier, last_layer
+from victims.passes import PassCounter
 
 
 class MutualInformation(CraftedByImage, ResumableFit):

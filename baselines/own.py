@@ -12,6 +12,8 @@ from datamodules.protection import Protection
 
 PARTS = ("name", "norm", "epsilon", "label_free", "passes", "fit", "protect")  # of datamodules.protection.Protection
 
+PACKAGES = (__package__, "gan")  # whose protections are known by the program's version
+
 
 def own_protection(name: str, epsilon: float) -> Protection:
     """The user's protection, still to be fitted.
@@ -38,6 +40,6 @@ def own_protection(name: str, epsilon: float) -> Protection:
 def source_digest(protection: Protection) -> str:
     """sha256 of the file that defines a protection from outside; empty for the package's."""
     kind = type(protection)
-    if kind.__module__.startswith(f"{__package__}."):
+    if kind.__module__.partition(".")[0] in PACKAGES:
         return ""
     return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()

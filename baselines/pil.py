@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from baselines.config import PilConfig
 from baselines.config_crafted import SurrogateConfig
 from baselines.noise import CraftedByImage, NoiseByImage
-from baselines.passes import PassCounter
 from baselines.surrogate import craft, train_surrogate
 from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet
+from victims.passes import PassCounter
 
 
 class Linearising(CraftedByImage):

@@ -1,6 +1,7 @@
 """Protections by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 
 from baselines.ar import Autoregressive
@@ -25,22 +26,26 @@ from baselines.sem import StableErrorMinimising
 from baselines.sep import SelfEnsemble
 from baselines.tap import Targeted
 from datamodules.protection import Protection
+from gan.config import NAME, GanConfig
+from gan.confounder import Confounder
 
 
-def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Protection:
-    """A baseline that is still to be fitted.
+def make_protection(name: str, config: BaselinesConfig, epsilon: float, gan: GanConfig | None = None) -> Protection:
+    """A protection that is still to be fitted.
 
     Args:
-        name: one of ``baselines.config.Method``, or ``own``.
+        name: of ``method=``: ConfounderGAN's, one of ``baselines.config.Method``, or ``own``.
         config: options of all baselines.
         epsilon: L∞ bound in grey levels, at least 1: stored noise has whole grey levels; of the methods that have one.
+        gan: options of ConfounderGAN, whose ``epsilon`` gives way to the one above; None: the defaults.
 
     Raises:
-        ValueError: no such baseline, a bound below one grey level, or a protection of the user's that cannot be had.
+        ValueError: no such protection, a bound below one grey level, or a protection of the user's that cannot be had.
     """
     if epsilon < 1:
         raise ValueError(f"epsilon: expected at least 1 grey level, found {epsilon:g}; stored pixels know no less")
     made: dict[str, Callable[[], Protection]] = {
+        NAME: lambda: Confounder(replace(gan or GanConfig(), epsilon=epsilon)),
         "random": lambda: RandomNoise(config.random, epsilon),
         "lsp": lambda: LinearlySeparable(config.lsp, epsilon),
         "emn": lambda: ErrorMinimising(config.emn, epsilon),
@@ -63,5 +68,5 @@ def make_protection(name: str, config: BaselinesConfig, epsilon: float) -> Prote
         "own": lambda: own_protection(config.own, epsilon),
     }
     if name not in made:
-        raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, own, found {name!r}")
+        raise ValueError(f"method: expected one of {NAME}, {', '.join(get_args(Method))}, own, found {name!r}")
     return made[name]()

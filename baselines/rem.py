@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config_crafted import RemConfig
 from baselines.noise import CraftedByImage, NoiseByImage
-from baselines.passes import PassCounter
 from baselines.surrogate import signed_steps
 from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
+from victims.passes import PassCounter
 
 
 class RobustErrorMinimising(CraftedByImage, ResumableFit):

@@ -11,13 +11,13 @@ from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.clusters import headless
 from baselines.config_crafted import SepConfig
 from baselines.noise import CraftedByImage, NoiseByImage, check_classes
-from baselines.passes import PassCounter
 from baselines.surrogate import craft, signed_steps, train_surrogate
 from baselines.tap import targets
 from datamodules.augment import isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
+from victims.passes import PassCounter
 
 Weights = dict[str, Tensor]
 CHUNK = 256  # images read together, which decides nothing

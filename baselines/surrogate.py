@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.config_crafted import SurrogateConfig
-from baselines.passes import PassCounter
 from datamodules.augment import augment, draws
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
+from victims.passes import PassCounter
 
 # mean loss of a batch: of its images (float B×C×H×W in [0, 1]), their noise (the same, in pixel units) and labels
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -9,11 +9,11 @@ from torch import Tensor
 from baselines.checkpoint import FitCheckpoint, ResumableFit
 from baselines.config import TapConfig
 from baselines.noise import CraftedByImage, NoiseByImage
-from baselines.passes import PassCounter
 from baselines.surrogate import craft, train_surrogate
 from datamodules.augment import augment, draws, isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
+from victims.passes import PassCounter
 
 
 class Targeted(CraftedByImage, ResumableFit):

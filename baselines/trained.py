@@ -22,7 +22,7 @@ def load_trained(path: Path) -> tuple[TrainedGenerator, GeneratorCard, str]:
     if fields.get("format") != FIRST_BUILD:
         return load_generator(path)
     generator = load_patterns(path, data, fields)
-    known = {name: value for name, value in fields.items() if name not in ("format", "method")}
+    known = {name: value for name, value in fields.items() if name != "format"}
     try:
         card = GeneratorCard(**known)
     except TypeError as error:

@@ -15,9 +15,10 @@ from PIL import Image
 from datamodules.base import ImageDataModule
 from datamodules.images import ImageSet
 from datamodules.protected import ProtectedDataset
-from evaluation.export import SETTINGS, protect_part
+from evaluation.export import SETTINGS, MadeBy, protect_part
 from evaluation.jobs import SharedJobs
 from evaluation.pictures import PictureGrid, save_picture
+from gan.config import NAME
 from gan.module import ConfounderGAN
 from gan.protection import TrainedGenerator
 from victims.config import Recipe
@@ -94,7 +95,8 @@ class PeriodicVictimEvaluation(pl.Callback):
     def _stored(self, setting: str, trained: TrainedGenerator, part: str) -> ImageSet:
         folder = self.folder / "check" / setting
         shutil.rmtree(folder, ignore_errors=True)
-        protect_part(folder, trained, self.data, part, "", self.seed)
+        made_by = MadeBy(NAME, self.seed, trained.epsilon)
+        protect_part(folder, lambda images: trained.protect(images.images), self.data, part, made_by)
         stored = ProtectedDataset(folder).load()
         shutil.rmtree(folder)
         with suppress(OSError):  # another process may still have its own set there

@@ -18,6 +18,7 @@ from datamodules.files import write_atomic
 from datamodules.images import ImageSet
 from datamodules.protected import MANIFEST, ProtectedDataset
 from datamodules.renames import current_option
+from datamodules.versions import versions
 from evaluation.imperceptibility import Imperceptibility
 from evaluation.jobs import SharedJobs, default_device
 from evaluation.measure import diagnostics, imperceptibility, probe_jobs, score_victim, sets_of
@@ -26,7 +27,7 @@ from evaluation.stored import linf_bound, pairs_of
 from experiments import results
 from experiments.config import Config, ConfigError, compose, leaves, options
 from experiments.data import check_networks, make_data
-from experiments.folder import RunError, describe, is_main, newest, progress_bar, rank_zero_print, versions, write_json
+from experiments.folder import RunError, describe, is_main, newest, progress_bar, rank_zero_print, write_json
 from experiments.logs import log_end, make_loggers
 from experiments.report import write_of_run
 from gan.protection import GENERATOR, GeneratorFileError

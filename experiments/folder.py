@@ -6,19 +6,18 @@ import os
 import platform
 import subprocess
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from datamodules.files import write_atomic
+from datamodules.versions import versions
 from experiments.config import Config, to_yaml
 
 RUN_DIR = "CONFOUNDERGAN_RUN_DIR"
 TRAINING = ("gan", "datamodules", "victims", "evaluation", "callbacks", "baselines")
 DECIDING = ("torch", "lightning", "timm", "numpy")  # libraries whose version may change the weights' last bits
-PACKAGES = ("confoundergan", "torch", "lightning", "torchmetrics", "timm", "omegaconf", "numpy", "pillow")
 
 
 class RunError(Exception):
@@ -101,17 +100,6 @@ def write_json(path: Path, content: Any) -> None:
     write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide results."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
-
-
 def environment() -> dict[str, Any]:
     """Versions, device and state of the repository."""
     import torch  # late: the command line must answer --help at once
@@ -135,7 +123,7 @@ def code() -> str:
     sources = ("*.py", "*.safetensors")  # the noise network that comes with the package is one
     paths = [path for name in TRAINING for kind in sources for path in sorted((here.parent / name).rglob(kind))]
     digest = hashlib.sha256()
-    for path in [*paths, here / "methods.py"]:
+    for path in [*paths, here / "methods.py", here / "trainer.py"]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from baselines.capabilities import capabilities
 from datamodules.base import ImageDataModule
 from datamodules.batches import EpochBatches
 from experiments.config import Config, ConfigError
@@ -15,7 +14,8 @@ from experiments.evaluate import check_weights, evaluate_seed, finish, reopen, s
 from experiments.folder import check_code, create_run_dir, describe, existing_run_dir, is_main, rank_zero_print
 from experiments.launch import explain_lost_processes, join_processes, processes, suppress_known_warnings
 from experiments.logs import log_end
-from experiments.methods import cost_of, protect_seed, protection_of, user_callbacks
+from experiments.methods import cost_of, protect_seed, protection_of
+from experiments.trainer import user_callbacks
 from victims.classifier import check_arch
 
 # may differ when a run is resumed
@@ -61,8 +61,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
     if fault := check_classifiers(config) + check_precision(config):
         raise ConfigError(fault)
     check_weights(config.victim.resolved())
-    if not capabilities(config.method).uses_trainer:
-        protection_of(config)  # raises what is wrong with it
+    protection_of(config)  # raises what is wrong with it
     user_callbacks(config.trainer)  # raises what is wrong with their names, before there is a folder
     store = join_processes(config.trainer)
     data = make_data(config)  # before the folder is made: bad data leave nothing behind

@@ -11,6 +11,8 @@ from typing import Any, Literal, cast, get_type_hints
 
 from datamodules.config import option
 
+NAME = "confoundergan"  # of the method, in options, manifests and cards
+
 
 @dataclass
 class NetworkConfig:
@@ -184,6 +186,10 @@ class GanConfig:
         if self.transforms.on_luma == 1:
             del tree["transforms"]["on_luma"]
         return tree
+
+    def epochs(self, images: int, batch_size: int) -> int:
+        """Epochs of the game on so many images that make ``refine`` batches."""
+        return -(-self.refine // -(-images // batch_size))
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""

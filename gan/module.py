@@ -37,7 +37,7 @@ from gan.transforms import transformed
 from victims.schedule import make_schedule
 
 VAL_FRACTION = 0.1  # of a plain loader's images, kept from the auxiliary classifier where there is no loader of others
-LOWEST = "curriculum_lowest"  # in the checkpoint
+LOWEST, CLASSIFIER_SECONDS = "curriculum_lowest", "classifier_seconds"  # in the checkpoint
 
 
 class ConfounderGAN(pl.LightningModule):
@@ -106,7 +106,7 @@ class ConfounderGAN(pl.LightningModule):
         self.automatic_optimization = False
         self.config, self.steps, self.seed = config, steps, seed
         self.channels, self.classes, self.size = channels, classes, (size[0], size[1])
-        self.seconds = 0.0
+        self.seconds = self.classifier_seconds = 0.0
         self.clock: float | None = None  # when training began, while it lasts
         self.unread = False  # the classifier is still to be trained, on what a plain loader gives
         self.epsilon = config.epsilon / 255
@@ -221,11 +221,13 @@ class ConfounderGAN(pl.LightningModule):
             train: labelled images.
             val: others, by which it is calibrated.
         """
+        started = time.perf_counter()
         with Progress(disable=self.quiet, transient=True) as bar:
             task = bar.add_task("training the auxiliary classifier", total=1.0)
             advance: Callable[[float], None] = lambda share: bar.update(task, completed=share)  # noqa: E731
             self.generator.classifier.fit(train, val, self.seed, self.device, advance)
         self.as_the_first()
+        self.classifier_seconds = time.perf_counter() - started
 
     def labelled(self) -> tuple[ImageSet, ImageSet]:
         """What the Trainer's plain loaders give: images to train the classifier on, and others to calibrate it by.
@@ -427,9 +429,12 @@ class ConfounderGAN(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the seconds of training so far, and the level below which no surrogate falls."""
         checkpoint["training_seconds"] = self.elapsed
+        checkpoint[CLASSIFIER_SECONDS] = self.classifier_seconds
         checkpoint[LOWEST] = self.curriculum.lowest
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes over the seconds of training before the interruption, and the level."""
         self.seconds = checkpoint["training_seconds"]
-        self.curriculum.lowest = checkpoint.get(LOWEST, self.curriculum.lowest)  # absent from earlier checkpoints
+        # absent from earlier checkpoints
+        self.classifier_seconds = checkpoint.get(CLASSIFIER_SECONDS, 0.0)
+        self.curriculum.lowest = checkpoint.get(LOWEST, self.curriculum.lowest)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from datamodules.files import write_atomic
 from datamodules.images import to_float
-from gan.config import ClassifierConfig, NoiseConfig
+from gan.config import NAME, ClassifierConfig, NoiseConfig
 from gan.field import NoiseField
 from gan.networks import Generator, build_generator
 from gan.noise import NoiseNetwork
@@ -46,6 +46,7 @@ class GeneratorCard:
         seed: of the training.
         epochs: trained.
         versions: of the packages.
+        method: name of the protection.
     """
 
     channels: int
@@ -59,6 +60,7 @@ class GeneratorCard:
     seed: int
     epochs: int
     versions: dict[str, str]
+    method: str = NAME
 
 
 def quantise(images: Tensor, noise: Tensor, epsilon: float) -> Tensor:
@@ -133,7 +135,7 @@ def save_generator(path: Path, generator: Generator, card: GeneratorCard) -> str
     tensors = {k: v.detach().cpu().contiguous() for k, v in generator.state_dict().items()}
     data = save(tensors)
     sha256 = hashlib.sha256(data).hexdigest()
-    text = json.dumps({"format": FORMAT, "method": "confoundergan", "sha256": sha256, **asdict(card)}, indent=2)
+    text = json.dumps({"format": FORMAT, "method": card.method, "sha256": sha256, **asdict(card)}, indent=2)
     for target, content in ((path, data), (path.with_suffix(".json"), text.encode())):
         write_atomic(target, content)
     return sha256
@@ -169,7 +171,6 @@ def load_generator(path: Path) -> tuple[TrainedGenerator, GeneratorCard, str]:
     if fields.pop("format", None) != FORMAT:
         raise GeneratorFileError(f"{path.with_suffix('.json')}: made by another version of this program; train again")
     try:
-        fields.pop("method")
         card = GeneratorCard(**fields)
         classifier, noise = ClassifierConfig(**card.generator["classifier"]), NoiseConfig(**card.generator["noise"])
         classes, size = len(card.class_names), (card.size[0], card.size[1])

@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from baselines.capabilities import TRANSFERABLE
 from baselines.trained import AnyGenerator, load_trained
 from datamodules.config import DataError, path_of
 from datamodules.decode import BadImage
@@ -354,7 +355,7 @@ class Protector:
         """The first line of a folder's manifest."""
         card, quality = self.card, quality if output == "jpeg" else 0
         decided = (self.checkpoint, card.epsilon, card.seed, card.data, output, strip, quality)
-        return ManifestHeader("confoundergan", *decided, classes.names, classes.level, self.groups)
+        return ManifestHeader(card.method, *decided, classes.names, classes.level, self.groups)
 
     def protect_folder(
         self,
@@ -438,8 +439,8 @@ def find_generator(text: str) -> Path:
     found = [path for path in (folder / GENERATOR, *seeds) if path.is_file()]
     if not found:
         raise GeneratorFileError(
-            f"generator: {printable(folder)} holds no {GENERATOR}; give a run that 'train' made with "
-            "method=confoundergan"
+            f"generator: {printable(folder)} holds no {GENERATOR}; give a run that 'train' made with method="
+            f"{' or '.join(TRANSFERABLE)}"
         )
     return found[0]
 

@@ -27,7 +27,7 @@ from datamodules.protected import ManifestHeader, ProtectedDataset, write_protec
 from datamodules.source import DatasetInfo
 from experiments.cli import main
 from experiments.config import ConfigError, TrainerConfig, compose
-from experiments.methods import make_trainer, user_callbacks
+from experiments.trainer import make_trainer, user_callbacks
 from gan import encoder
 from gan.config import ClassifierConfig, CurriculumConfig, GanConfig, SurrogatesConfig, config_of
 from gan.module import ConfounderGAN
@@ -481,7 +481,7 @@ def test_our_own_training_validates_nothing_and_does_not_warn(tmp_path: Path) ->
         def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
             seen.append(batch)
 
-    used = make_trainer(config, data, tmp_path, 0, 1)
+    used = make_trainer(config, data, tmp_path, 0, 1, [])
     used.progress_bar_callback.disable()  # type: ignore[union-attr]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save
 
 from baselines.config import BaselinesConfig, PatternsConfig
-from baselines.passes import PassCounter
 from baselines.patterns.files import load_patterns
 from baselines.patterns.network import PatternGenerator, TileField, build_pattern_generator
 from baselines.patterns.protection import Patterns, calibrate, learn_head, read
@@ -27,6 +26,7 @@ from datamodules.augment import isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
 from gan.protection import GeneratorFileError, quantise
+from victims.passes import PassCounter
 
 CPU = torch.device("cpu")
 EPSILON = 8 / 255

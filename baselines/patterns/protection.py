@@ -10,7 +10,6 @@ from torch import Tensor
 from baselines.config import PatternsConfig
 from baselines.generator import ProtectsByGenerator
 from baselines.noise import check_classes
-from baselines.passes import PassCounter
 from baselines.patterns.network import PatternGenerator, build_pattern_generator
 from baselines.patterns.textures import zone_means
 from datamodules.augment import isolated_rng
@@ -20,6 +19,7 @@ from datamodules.split import stratified_group_split
 from gan.classifier import fit_head, likeliest_temperature
 from gan.encoder import PretrainedEncoder
 from victims.classifier import Normalised
+from victims.passes import PassCounter
 
 VAL_FRACTION = 0.1
 ENCODED = 64  # images that are read at a time

@@ -29,7 +29,8 @@ from experiments.config import Config, compose
 from experiments.data import make_data
 from experiments.folder import environment
 from experiments.launch import suppress_known_warnings
-from experiments.methods import make_trainer
+from experiments.logs import make_loggers
+from experiments.trainer import make_trainer
 from gan.batchnorm import convert_sync_batch_norm
 from gan.codes import drawn_shares, mixed_code
 from gan.config import ClassifierConfig, NoiseConfig
@@ -62,7 +63,8 @@ def with_lightning(config: Config, data: ImageDataModule) -> tuple[float, dict[s
     """Seconds of the fit without its start-up, and the weights."""
     module = build(config, data)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(config, data, Path(folder), config.seed, config.trainer.max_epochs)
+        loggers = make_loggers(config, Path(folder), config.seed)
+        trainer = make_trainer(config, data, Path(folder), config.seed, config.trainer.max_epochs, loggers)
         trainer.progress_bar_callback.disable()  # type: ignore[union-attr]
         trainer.fit(module, data)
     return module.seconds, module.state_dict()

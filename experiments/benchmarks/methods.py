@@ -109,6 +109,7 @@ def measured(name: Method, train: ImageSet, classes: int, rounds: int) -> dict[s
         times = getattr(protection, "rounds", 1)
         least, own = (times * f(name, config, len(train)) for f in (implied, learned))
         ratios.append(spent / len(train) / (own * learning + (least - own) * making))
+    assert protection.passes
     counted = protection.passes.backward
     return {
         "passes": counted,

@@ -28,7 +28,8 @@ import torch
 from PIL import Image
 
 from datamodules.tree import Tree
-from experiments.folder import environment, versions, write_json
+from datamodules.versions import versions
+from experiments.folder import environment, write_json
 from gan.config import ClassifierConfig, NoiseConfig
 from gan.networks import build_generator
 from gan.protection import GENERATOR, GeneratorCard, save_generator

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
-from baselines.capabilities import CAPABILITIES, capabilities
+from baselines.capabilities import TRANSFERABLE, capabilities
 from baselines.own import source_digest
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError, path_of
@@ -16,8 +16,9 @@ from evaluation.export import SETTINGS
 from experiments.config import Config, ConfigError, compose
 from experiments.data import make_data
 from experiments.grid.spec import TRAINED_ON, asked_for, trained_on
-from experiments.methods import epochs_of, protection_of
+from experiments.methods import protection_of
 from experiments.train import check_classifiers, check_precision
+from experiments.trainer import epochs_of
 from gan.protection import start_file
 from victims.config import Recipe
 from victims.defences import needs_pairs, operations, passes
@@ -111,7 +112,7 @@ def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = No
 def _transfer_fault(config: Config, theirs: Config) -> str:
     """Why a data set cannot be protected by the generator that is trained on another; empty if it can."""
     if not capabilities(config.method).transferable:
-        able = ", ".join(name for name, can in CAPABILITIES.items() if can.transferable)
+        able = ", ".join(TRANSFERABLE)
         return f"{TRAINED_ON} is for method={able}, whose generator needs no labels; found method={config.method}"
     own, other = data_of(config).channels, data_of(theirs).channels
     if own != other:
@@ -135,9 +136,8 @@ def _cells(
     data, seed, recipe = data_of(config), place["seed"], config.victim.resolved()
     protection, pixels = _protection_of(config, place, on, origin), data.size[0] * data.size[1]
     cells = [protection] if set(settings) - {"clean", "clean_fast"} else []
-    can = capabilities(config.method)
-    paired = needs_pairs(recipe.defence)
-    label_free = can.transferable or protection_of(config).label_free
+    can, paired = capabilities(config.method), needs_pairs(recipe.defence)
+    label_free = protection_of(config).label_free
     for setting in settings:
         if PART[setting] not in data.parts or (setting == "fast" and not label_free):
             continue
