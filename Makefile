@@ -22,7 +22,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 		{ echo "error: $(PYTHON) is older than 3.11; give a newer one with: make setup PYTHON=python3.12"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,wandb,tensorboard,dicom,onnx]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,wandb,tensorboard,dicom,jxl,onnx]'
 	@touch $@
 
 train: setup ## train, protect, retrain victims, sum up: make train DATA=digits ARGS="seeds=3"

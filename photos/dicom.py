@@ -1,7 +1,6 @@
-"""DICOM: one picture's pixels at the depth it stores, and the rest of the file as it is. Needs pydicom.
+"""DICOM: pixels at the depth that a file stores, and the rest of the file as it is. Needs pydicom.
 
-Read are single frames in gray (8 to 16 bits, signed or not) and 8-bit RGB, in transfer syntaxes without compression:
-what a compressed file stores depends on its codec, and a lossy one would move pixels past the bound.
+Read are gray (8 to 16 bits, signed or not) and 8-bit colour, of one frame or several (``photos.dicom_pixels``).
 
 The copy is a derived image, as the standard asks for (REPLACED). Names of patients and all other tags stay. What does
 not: other copies of the picture, anywhere in the file, which nothing protects (icons, pixels in sequences, and whatever
@@ -13,21 +12,23 @@ Not found are previews without compression in private elements, since nothing te
 
 import hashlib
 import io
+import mmap
 import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 
 from datamodules.decode import BadImage
+from photos.dicom_pixels import PIXELS, PixelLayout, StoredFrames, layout_of, unsigned_frames, written_plainly
 from photos.display import Display
 from photos.views import dicom_display
 
 MISSING = "DICOM, which needs pydicom: pip install 'confoundergan[dicom]'"
 BARE = "DICOM without its 128-byte preamble and file meta information"
-FLOATING = "floating-point pixels, whose displayed range the file does not state"
 NOTE = "noise against unauthorised training added (confoundergan)"
 DIRECTORY = b"1.2.840.10008.1.3.10"  # Media Storage Directory Storage
 REPLACED = {  # elements whose value in a copy is another, by their names in ``inventory``
@@ -42,9 +43,12 @@ DROPPED = {  # wherever they are
     "DigitalSignaturesSequence": "signs the unprotected picture",
     "SmallestImagePixelValue": "may not hold for the copy",
     "LargestImagePixelValue": "may not hold for the copy",
+    "ExtendedOffsetTable": "of compressed frames",
+    "ExtendedOffsetTableLengths": "of compressed frames",
+    "EncapsulatedPixelDataValueTotalLength": "of compressed frames",
 }
-PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 LONGEST_TEXT = 1024  # characters of a DerivationDescription
+LARGE = 1 << 20  # bytes; longer values are read where they are looked at
 SHORT = 64  # bytes; longer values are compared by their hash
 # the beginnings of JPEG, PNG, WebP, JPEG 2000 (file, codestream), JPEG XL, HEIF and AVIF, and GIF
 SIGNATURE = re.compile(
@@ -61,14 +65,14 @@ class DicomTemplate:
 
     Attributes:
         dataset: pydicom's.
-        offset: added to stored values, so that the lowest possible one is 0.
+        layout: of the pixels in copies.
         display: of its values; None for 8-bit RGB, which is displayed as it is.
-        dropped: names of elements that the file had and copies have not, with the reason.
+        dropped: names of elements that copies do not have, or with another value, with the reason.
         protected: whether the file is a copy of this program's.
     """
 
     dataset: Any
-    offset: int
+    layout: PixelLayout
     display: Display | None
     dropped: dict[str, str]
     protected: bool = field(init=False)
@@ -90,14 +94,11 @@ class DicomTemplate:
         from pydicom.uid import generate_uid
 
         dataset = self.dataset
-        stored = (pixels.astype(np.int64) - self.offset).astype(_kind(dataset))
-        if dataset.SamplesPerPixel == 3 and dataset.get("PlanarConfiguration", 0) == 1:
-            stored = stored.transpose(2, 0, 1)
-        data = stored.tobytes()
         try:
-            dataset.PixelData = data + b"\0" * (len(data) % 2)
-            dataset["PixelData"].VR = "OW" if dataset.BitsAllocated == 16 else "OB"
-            uid = generate_uid(entropy_srcs=[self._uid, data.hex()])
+            dataset.PixelData = io.BufferedReader(StoredFrames(pixels, self.layout))
+            dataset["PixelData"].VR = "OW" if self.layout.allocated == 16 else "OB"
+            digest = hashlib.file_digest(StoredFrames(pixels, self.layout), "sha256").hexdigest()
+            uid = generate_uid(entropy_srcs=[self._uid, digest])
             dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
             dataset.ImageType = self._types
             before = self._derivation[: LONGEST_TEXT - len(NOTE) - 2]
@@ -138,8 +139,8 @@ def is_dicomdir(data: bytes) -> bool:
     return data[at + 8 : at + 8 + length].rstrip(b"\0 ") == DIRECTORY
 
 
-def decode_dicom(data: bytes, keep: bool = True) -> tuple[np.ndarray, int, DicomTemplate]:
-    """Pixels from 0, uint8 or uint16 H×W×C; the highest level that they may have; the rest of the file.
+def decode_dicom(data: bytes, keep: bool = True) -> tuple[np.ndarray, DicomTemplate]:
+    """Pixels from 0, uint8 or uint16 (frames · H)×W×C, the frames one below the other; and the rest of the file.
 
     Args:
         data: of the file.
@@ -164,61 +165,31 @@ def decode_dicom(data: bytes, keep: bool = True) -> tuple[np.ndarray, int, Dicom
         raise BadImage(f"damaged DICOM ({str(error)[:80] or type(error).__name__})") from error
 
 
-def _decoded(data: bytes) -> tuple[np.ndarray, int, DicomTemplate]:
+def stored_in(path: Path, pixels: np.ndarray) -> bool:
+    """Whether a file's frames decode to exactly these pixels, as ``decode_dicom`` gives them; compared one by one."""
+    import pydicom
+
+    dataset = pydicom.dcmread(path)
+    layout = layout_of(dataset)
+    if pixels.shape != (layout.frames * layout.rows, layout.columns, layout.samples):
+        return False
+    meant = (pixels[top : top + layout.rows] for top in range(0, len(pixels), layout.rows))
+    return all(map(np.array_equal, unsigned_frames(dataset, layout), meant))
+
+
+def _decoded(data: bytes) -> tuple[np.ndarray, DicomTemplate]:
     import pydicom
 
     dataset = pydicom.dcmread(io.BytesIO(data))
-    bits, samples = _check(dataset)
-    height, width, kind = dataset.Rows, dataset.Columns, _kind(dataset)
-    count = height * width * samples
-    if not count or len(dataset.PixelData) < count * kind.itemsize:
-        raise BadImage(f"{len(dataset.PixelData)} bytes of pixels; {count * kind.itemsize} expected")
-    stored = np.frombuffer(dataset.PixelData, kind, count)
-    if dataset.get("PlanarConfiguration", 0) == 1 and samples == 3:
-        stored = stored.reshape(samples, height, width).transpose(1, 2, 0)
-    offset = 1 << (bits - 1) if dataset.PixelRepresentation else 0
-    wide = stored.reshape(height, width, samples).astype(np.int32) + offset
-    peak = (1 << bits) - 1
-    if wide.min() < 0 or wide.max() > peak:
-        raise BadImage(f"DICOM with values beyond its {bits} bits (overlays are stored that way)")
-    pixels = wide.astype(np.uint8 if bits == 8 else np.uint16)
-    del wide, dataset.PixelData
-    display = dicom_display(dataset, pixels, offset, peak) if samples == 1 else None
-    return pixels, peak, DicomTemplate(dataset, offset, display, _cleaned(dataset))
-
-
-def _check(dataset: Any) -> tuple[int, int]:
-    """Bits stored and samples of a pixel.
-
-    Raises:
-        BadImage: what is not read.
-    """
-    if any(name in dataset for name in PIXELS[1:]):
-        raise BadImage(f"DICOM of {FLOATING}")
-    if "PixelData" not in dataset:
-        kind = dataset.get("SOPClassUID", None) or dataset.file_meta.get("MediaStorageSOPClassUID", None)
-        if "Rows" in dataset or (kind and "Image Storage" in kind.name):
-            raise BadImage("damaged DICOM (it ends before its pixels)")
-        raise BadImage("no picture in it" + (f" ({kind.name})" if kind else ""))
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_compressed:
-        raise BadImage(f"compressed DICOM ({syntax.name}); decompress it first")
-    if int(dataset.get("NumberOfFrames", None) or 1) != 1:
-        raise BadImage(f"{dataset.NumberOfFrames} frames; one expected")
-    bits, samples, allocated = int(dataset.BitsStored), int(dataset.SamplesPerPixel), dataset.BitsAllocated
-    form = dataset.PhotometricInterpretation
-    gray = samples == 1 and form in ("MONOCHROME1", "MONOCHROME2") and 8 <= bits <= allocated
-    if not (gray or (samples == 3 and form == "RGB" and bits == allocated == 8 and not dataset.PixelRepresentation)):
-        raise BadImage(f"DICOM of {form}, {bits} of {allocated} bits; 8- to 16-bit gray, 8-bit RGB are read")
-    if allocated not in (8, 16) or dataset.HighBit != bits - 1:
-        raise BadImage(f"DICOM whose {bits} bits do not end at bit 0 of 8 or 16")
-    return bits, samples
-
-
-def _kind(dataset: Any) -> np.dtype:
-    """numpy's type of a stored value."""
-    order = ">" if dataset.original_encoding[1] is False else "<"
-    return np.dtype(f"{order}{'i' if dataset.PixelRepresentation else 'u'}{dataset.BitsAllocated // 8}")
+    layout = layout_of(dataset)
+    kind = np.uint8 if layout.bits == 8 else np.uint16
+    pixels = np.empty((layout.frames * layout.rows, layout.columns, layout.samples), kind)
+    for number, frame in enumerate(unsigned_frames(dataset, layout)):
+        pixels[number * layout.rows : (number + 1) * layout.rows] = frame
+    changed = written_plainly(dataset)
+    del dataset.PixelData
+    display = dicom_display(dataset, pixels, layout.offset, layout.peak) if layout.samples == 1 else None
+    return pixels, DicomTemplate(dataset, layout, display, changed | _cleaned(dataset))
 
 
 def _cleaned(dataset: Any) -> dict[str, str]:
@@ -284,11 +255,11 @@ def _elements(dataset: Any, path: str = "") -> Iterator[tuple[Any, Any, str]]:
 def _is_sequence(dataset: Any, tag: Any) -> bool:
     from pydicom.datadict import dictionary_VR, keyword_for_tag
 
-    kind = dataset.get_item(tag).VR  # None where the file does not say it
+    kind = dataset.get_item(tag, keep_deferred=True).VR  # None where the file does not say it
     return bool((kind or (dictionary_VR(tag) if keyword_for_tag(tag) else "")) == "SQ")
 
 
-def inventory(data: bytes) -> dict[str, bytes]:
+def inventory(data: bytes | mmap.mmap) -> dict[str, bytes]:
     """What a file holds beside its picture, to be compared with another's by name and value.
 
     Names are keywords with places in sequences ("SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].
@@ -300,13 +271,15 @@ def inventory(data: bytes) -> dict[str, bytes]:
         BadImage: no pydicom, no DICOM, or damaged.
     """
     if data[128:132] != b"DICM":
-        raise BadImage(BARE if _is_bare(data) else "no DICOM")
+        raise BadImage(BARE if _is_bare(data[:1024]) else "no DICOM")
     try:
         import pydicom
     except ImportError as error:
         raise BadImage(MISSING) from error
     try:
-        dataset = pydicom.dcmread(io.BytesIO(data))
+        source = cast(IO[bytes], io.BytesIO(data) if isinstance(data, bytes) else data)
+        source.seek(0)
+        dataset = pydicom.dcmread(source, defer_size=LARGE)  # the pixels need not be read
         found = {f"file meta {name}": _canonical(within, tag) for within, tag, name in _elements(dataset.file_meta)}
         if any(dataset.preamble or b""):
             found["preamble"] = bytes(dataset.preamble or b"")

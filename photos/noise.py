@@ -75,8 +75,9 @@ def whole(photo: Photo, channels: int, side: int = SIDE) -> np.ndarray:
 
 
 def shown(photo: Photo, channels: int) -> Image.Image:
-    """The photo as it is displayed, in gray or colour; of an animation the first frame."""
-    image = plain(photo.image() if photo.display is None else Photo(photo.eight()).image())
+    """The photo as it is displayed, in gray or colour; of several frames the middle one: the first may be empty."""
+    frame = photo.frame(photo.frames // 2) if photo.animation else photo
+    image = plain(frame.image() if photo.display is None else Photo(frame.eight()).image())
     mode = "L" if channels == 1 else "RGB"
     return image if image.mode == mode else image.convert(mode)
 

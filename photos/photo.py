@@ -38,15 +38,15 @@ class Photo:
     """A photo, upright.
 
     Attributes:
-        pixels: uint8 or uint16, H×W×C, C = 1 or 3; 16 bits only with C = 1. From 0 to ``peak``. The frames of an
-            animation lie one below the other.
+        pixels: uint8 or uint16, H×W×C, C = 1 or 3; 16 bits only with C = 1. From 0 to ``peak``. Several frames lie one
+            below the other.
         alpha: uint8 H×W, or None.
         metadata: what describes it and goes into the copy.
         peak: of the pixels' range; 0 is made to that of their type (255 or 65535). A DICOM file may store fewer bits.
         dicom: what else a DICOM file holds; None for others.
         display: how bright values are displayed; None for 8 bits that are displayed as they are. Of 16 bits without one
             it is made of the values.
-        animation: None for a single picture.
+        animation: None for a single picture; frames of DICOM have no times here.
 
     Raises:
         BadImage: 16 bits whose displayed range cannot be told.

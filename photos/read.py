@@ -10,7 +10,7 @@ palette, 1-bit      as RGB (transparent entries: alpha) and as gray
 CMYK, LAB           as sRGB by their colour profile; without one as Pillow converts them
 16-bit gray         stays 16-bit
 more bits, floats   refused: Pillow would cut them to 8 bits, or nothing says how they are displayed
-DICOM               stays DICOM, at its own depth (``photos.dicom``)
+DICOM               stays DICOM, at its own depth, every frame (``photos.dicom``)
 animations          every frame
 several pages       of a TIFF the only one that is no preview; else refused
 several pictures    of a camera's MPO the first, of HEIC the main one
@@ -31,13 +31,14 @@ from datamodules.decode import BadImage, bad_images, loaded, plain
 from photos import dicom
 from photos.description import metadata
 from photos.description.metadata import Metadata, Strip, read_metadata
+from photos.dicom_pixels import FLOATING, MOST
+from photos.dicom_pixels import pixels_in as dicom_pixels_in
 from photos.display import ROWS, WHITE
 from photos.kinds import HEAD, READ, kind_of
 from photos.photo import CONVERTED, Animation, Photo, to_srgb, without_profile
 
 FORMATS = (*decode.FORMATS, "AVIF", "HEIF")
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
-MOST = 179_000_000  # pixels of all frames, as Pillow's own limit for one picture
 SUBFILE, PHOTOMETRIC, SUB_IFDS = 254, 262, 330
 DEEP = "16-bit colour or transparency, which would be cut to 8 bits; convert it to 8 bits first"
 
@@ -58,10 +59,12 @@ def read_photo(data: bytes, strip: Strip = "none", protected: bool = False) -> P
     """
     with bad_images():
         if dicom.is_dicom(data):
-            pixels, peak, template = dicom.decode_dicom(data, strip == "none")
+            pixels, template = dicom.decode_dicom(data, strip == "none")
             if template.protected and not protected:
                 raise BadImage("protected already by this program; give the original")
-            return Photo(pixels, peak=peak, dicom=template, display=template.display)
+            frames, peak = template.layout.frames, template.layout.peak
+            animation = Animation((0,) * frames, 0) if frames > 1 else None
+            return Photo(pixels, peak=peak, dicom=template, display=template.display, animation=animation)
         image = _opened(data)
         described = read_metadata(data, strip)
         if image.format in ANIMATED and getattr(image, "n_frames", 1) > 1:
@@ -87,9 +90,9 @@ def read_middle(path: Path, side: int) -> Photo:
 
 
 def pixels_in(data: bytes) -> int:
-    """Width times height times frames as the file's head says, 0 where it says nothing; of DICOM no less."""
+    """Width times height times frames as the file's head says, 0 where it says nothing."""
     if dicom.is_dicom(data):
-        return len(data)
+        return dicom_pixels_in(data)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         return image.width * image.height * (getattr(image, "n_frames", 1) if image.format in ANIMATED else 1)
@@ -99,7 +102,7 @@ def pixels_in(data: bytes) -> int:
 
 def items_of(data: metadata.Data) -> dict[str, bytes]:
     """Every item of a file that describes its picture: name and value (``photos.description.metadata.inventory``)."""
-    return dicom.inventory(data[:]) if dicom.is_dicom(data[:HEAD]) else metadata.inventory(data)
+    return dicom.inventory(data) if dicom.is_dicom(data[:HEAD]) else metadata.inventory(data)
 
 
 def places_in(data: bytes) -> list[str]:
@@ -111,7 +114,7 @@ def previews_in(data: bytes) -> list[str]:
     """Names of the items that hold another picture, or refer to one."""
     if not dicom.is_dicom(data):
         return metadata.previews(data)
-    dropped = dicom.decode_dicom(data, True)[2].dropped
+    dropped = dicom.decode_dicom(data, True)[1].dropped
     return [name for name, reason in dropped.items() if reason == dicom.OTHER_COPY]
 
 
@@ -223,7 +226,7 @@ def pixels_of(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
         BadImage: of 32 bits, or 16 with a transparent level.
     """
     if image.mode == "F":
-        raise BadImage(dicom.FLOATING)
+        raise BadImage(FLOATING)
     if image.mode == "I":
         raise BadImage("32-bit or signed whole numbers, whose displayed range the file does not state")
     if image.mode.startswith("I;16"):

@@ -14,8 +14,10 @@ import numpy as np
 from datamodules.decode import BadImage
 from photos.display import Display, by_values, counted, ends, ramp, steepness, whole_levels
 
+VALUES = "PixelValueTransformationSequence"
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 TYPICAL = 8.0  # ε by which views are compared for the text
+MOST = 16  # windows that are looked at
 
 
 def dicom_display(dataset: Any, pixels: np.ndarray, offset: int, peak: int) -> Display:
@@ -56,17 +58,20 @@ def _said(texts: tuple[str, ...], levels: np.ndarray) -> str:
 
 
 def _places(dataset: Any, group: str) -> list[Any]:
-    """Where the attributes of a group for frames may be, the nearest to the frame first."""
+    """Where the attributes of a group for frames may be: of each frame, of all, of the file."""
     found = []
     for name in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
-        for item in list(dataset.get(name) or ())[:1]:
+        for item in dataset.get(name) or ():
             found += list(item.get(group) or ())[:1]
     return [*found, dataset]
 
 
 def _modality(dataset: Any, stored: np.ndarray) -> np.ndarray:
-    """What each stored value stands for: float, of the same length."""
-    for place in _places(dataset, "PixelValueTransformationSequence"):
+    """What each stored value stands for: float, of the same length; the same in all frames."""
+    frames = [list(item.get(VALUES) or ())[:1] for item in dataset.get("PerFrameFunctionalGroupsSequence") or ()]
+    if len({str(found) for found in frames}) > 1:
+        raise BadImage("its frames are rescaled otherwise, one from the other; save each as a file of its own")
+    for place in _places(dataset, VALUES):
         if place.get("ModalityLUTSequence"):
             table, first, _ = _table(place.ModalityLUTSequence[0], dataset, float(stored[0]))
             found: np.ndarray = table[(stored - first).clip(0, len(table) - 1)].astype(np.float64)
@@ -96,7 +101,10 @@ def _windows(dataset: Any, values: np.ndarray) -> tuple[list[tuple[str, np.ndarr
                 faults.append(f"window (centre {_plain(centre)}, width {_plain(width)}{other})")
                 continue
             text = f"window {_plain(centre)}/{_plain(width)}" + (f" {function}" if function != "LINEAR" else "")
-            views.setdefault(text, _windowed(values, centre, width, function))
+            if text not in views:  # most files state one window for all their frames
+                views[text] = _windowed(values, centre, width, function)
+            if len(views) > MOST:
+                raise BadImage(f"more than {MOST} windows for its frames; save each frame as a file of its own")
     return list(views.items()), faults
 
 
@@ -113,7 +121,7 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
 
 def _tables(dataset: Any, values: np.ndarray, faults: list[str]) -> list[tuple[str, np.ndarray]]:
     """Text and brightness (float in [0, 1]) of each VOI table that is stated; what is wrong goes to ``faults``."""
-    views = []
+    views: list[tuple[str, np.ndarray]] = []
     for place in _places(dataset, "FrameVOILUTSequence"):
         items = list(place.get("VOILUTSequence") or ())
         for number, item in enumerate(items, 1):
@@ -124,7 +132,9 @@ def _tables(dataset: Any, values: np.ndarray, faults: list[str]) -> list[tuple[s
                 faults.append(f"{name} ({error})")
                 continue
             places = (np.rint(values) - first).clip(0, len(table) - 1).astype(np.int64)
-            views.append((name, table[places] / peak))
+            view = table[places] / peak
+            if not any(np.array_equal(view, other) for _, other in views):
+                views.append((name, view))
     return views
 
 

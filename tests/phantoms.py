@@ -1,12 +1,17 @@
 """Pictures with the geometry of true ones, DICOM files of them, and how pydicom displays these."""
 
 import io
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from gan.networks import Generator
 from photos.change import Change
@@ -77,6 +82,50 @@ def dicom(stored: np.ndarray, bits: int = 16, form: str = "MONOCHROME2", syntax:
         setattr(data, name, value)
     file = io.BytesIO()
     data.save_as(file, enforce_file_format=enforce)
+    return file.getvalue()
+
+
+def compressed(data: bytes, syntax: str) -> bytes:
+    """The same file with its pixels in one of GDCM's transfer syntaxes, by the name that it has there."""
+    import gdcm
+
+    with TemporaryDirectory() as folder:
+        before, after = f"{folder}/before.dcm", f"{folder}/after.dcm"
+        Path(before).write_bytes(data)
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(before)
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFileName(after)
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return Path(after).read_bytes()
+
+
+def jpeg_in_ybr(picture: Image.Image, **tags: Any) -> bytes:
+    """A DICOM file of a JPEG as ultrasound devices write it: luma, and colours at half the width."""
+    from pydicom.encaps import encapsulate
+
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90, subsampling="4:2:2")
+
+    def encode(dataset: Any) -> None:
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "YBR_FULL_422", 0
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        dataset.PixelData = encapsulate([buffer.getvalue()])
+        dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+
+    return changed(dicom(np.asarray(picture).transpose(2, 0, 1), 8, "RGB", **tags), encode)
+
+
+def changed(data: bytes, change: Callable[[Any], None]) -> bytes:
+    """A file with something changed in its dataset."""
+    dataset, file = dcmread(io.BytesIO(data)), io.BytesIO()
+    change(dataset)
+    dataset.save_as(file)
     return file.getvalue()
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 pydicom = pytest.importorskip("pydicom")
 
-from phantoms import SIDE, ct, dicom, lut, protected, shown, stored_values, xray  # noqa: E402
+from phantoms import SIDE, changed, ct, dicom, lut, protected, shown, stored_values, xray  # noqa: E402
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
 from pydicom.sequence import Sequence  # noqa: E402
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian  # noqa: E402
@@ -37,14 +37,6 @@ def put(path: Path, data: bytes) -> Path:
 def jpeg(image: Image.Image | None = None, kind: str = "JPEG") -> bytes:
     file = io.BytesIO()
     (image or picture()).save(file, kind)
-    return file.getvalue()
-
-
-def again(data: bytes, change: Any) -> bytes:
-    """A file with something changed in its dataset."""
-    dataset, file = pydicom.dcmread(io.BytesIO(data)), io.BytesIO()
-    change(dataset)
-    dataset.save_as(file)
     return file.getvalue()
 
 
@@ -118,12 +110,15 @@ def test_what_is_left_out_and_why(gray_generator: Path, generator: Path, tmp_pat
     report.save_as(text, enforce_file_format=True)
     files = {
         "good.dcm": (good, ""),
-        "frames.dcm": (dicom(xray(64), 12, NumberOfFrames=2), "2 frames"),
+        "frames.dcm": (dicom(xray(64), 12, NumberOfFrames=2), "8192 bytes of pixels; 16384 expected"),
         "colour.dcm": (dicom(xray(64, peak=255).astype(np.uint8), 8, "PALETTE COLOR"), "PALETTE COLOR"),
         "overlay.dcm": (dicom(xray(64), 12, HighBit=13), "do not end at bit 0"),
         "beyond.dcm": (dicom(xray(64) + 4096, 12), "values beyond its 12 bits"),
         "short.dcm": (dicom(xray(64), 12, Rows=5000), "bytes of pixels"),
-        "compressed.dcm": (again(good, compress), "compressed DICOM (JPEG 2000"),
+        "compressed.dcm": (
+            changed(good, compress),
+            "compressed DICOM (JPEG 2000 Image Compression (Lossless Only)) that cannot be decoded",
+        ),
         "cut.dcm": (good[:300], "damaged DICOM"),
         "ends.dcm": (good[: good.index(b"\xe0\x7f\x10\0OW")], "damaged DICOM (it ends before its pixels)"),
         "report.dcm": (text.getvalue(), "no picture in it (Basic Text SR Storage)"),
@@ -205,7 +200,7 @@ def test_a_directory_of_a_medium_is_no_photo() -> None:
         for name in ("PixelData", "Rows"):
             del dataset[name]
 
-    data = again(dicom(xray(32), 12), directory)
+    data = changed(dicom(xray(32), 12), directory)
     assert is_dicom(data)
     assert is_dicomdir(data)
     assert is_dicomdir(data[:1024])
@@ -219,7 +214,7 @@ def test_floating_pixels_are_refused() -> None:
         dataset.add_new("FloatPixelData", "OF", np.ones((32, 32), np.float32).tobytes())
 
     with pytest.raises(BadImage, match="floating-point pixels, whose displayed range the file does not state"):
-        read_photo(again(dicom(xray(32), 12), floating))
+        read_photo(changed(dicom(xray(32), 12), floating))
 
 
 # other copies of the picture
@@ -264,7 +259,7 @@ OTHER_COPIES = {
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_no_other_copy_of_the_picture_leaves_with_it(syntax: str) -> None:
-    data = again(dicom(ct(64), syntax=syntax, **CT_WINDOW), with_other_copies)
+    data = changed(dicom(ct(64), syntax=syntax, **CT_WINDOW), with_other_copies)
     copy, _, before = protected(data, network(1))
     for signature in (b"\xff\xd8\xff", b"\x89PNG", b"WEBP", b"GIF8", bytes(range(256))):
         assert signature in data
@@ -304,7 +299,7 @@ def test_tables_and_overlays_stay() -> None:
     def overlay(dataset: Any) -> None:
         dataset.add_new(0x60003000, "OW", RNG.bytes(512))
 
-    data = again(dicom(xray(64), 12, VOILUTSequence=Sequence([lut(np.arange(4096), 0, 12)])), overlay)
+    data = changed(dicom(xray(64), 12, VOILUTSequence=Sequence([lut(np.arange(4096), 0, 12)])), overlay)
     copy, _, before = protected(data, network(1))
     assert before.dropped == REPLACED
     now, then = inventory(copy), inventory(data)
@@ -329,7 +324,7 @@ def test_everything_else_is_the_same_by_name_and_value(syntax: str) -> None:
         dataset.SharedFunctionalGroupsSequence = Sequence([group])
         dataset.RedPaletteColorLookupTableData = bytes(range(200))
 
-    data = again(dicom(ct(64), syntax=syntax, SmallestImagePixelValue=5, **CT_WINDOW), described)
+    data = changed(dicom(ct(64), syntax=syntax, SmallestImagePixelValue=5, **CT_WINDOW), described)
     copy, _, before = protected(data, network(1))
     then, now = inventory(data), inventory(copy)
     for name, value in then.items():
@@ -370,9 +365,9 @@ def test_a_copy_is_written_the_same_twice_and_read_back(tmp_path: Path) -> None:
         save_photo(photo, file, "png")
     assert files[0].getvalue() == files[1].getvalue()
     assert stored_as(photo, put(tmp_path / "a.dcm", files[0].getvalue()))
-    pixels, peak, template = decode_dicom(files[0].getvalue())
+    pixels, template = decode_dicom(files[0].getvalue())
     assert np.array_equal(pixels, photo.pixels)
-    assert (peak, template.offset, template.protected) == (65535, 32768, True)
+    assert (template.layout.peak, template.layout.offset, template.protected) == (65535, 32768, True)
     with pytest.raises(BadImage, match="protected already by this program; give the original"):
         read_photo(files[0].getvalue())
     again_read = read_photo(files[0].getvalue(), protected=True)

@@ -26,7 +26,8 @@ from photos.protector import SHIPPED, Protector, amplified
 from photos.read import items_of, places_in, previews_in, read_photo
 
 pytest.importorskip("pydicom")
-from phantoms import ct, dicom, xray
+pytest.importorskip("gdcm")
+from phantoms import compressed, ct, dicom, jpeg_in_ybr, xray
 
 DOCS = Path(__file__).parents[1] / "docs" / "PROTECT.md"
 START, END = "<!-- from tests/test_kinds.py -->", "<!-- end -->"
@@ -131,6 +132,7 @@ def kinds() -> list[Kind]:
     """All of them, in the order of the table."""
     colours, gray = Image.fromarray(COLOURS), Image.fromarray(COLOURS[..., 0])
     deep = Image.fromarray(RNG.integers(20, 1800, (24, 32)).astype(np.uint16))
+    frames = np.concatenate([xray(64, seed) for seed in range(3)])
     window = {"WindowCenter": 40, "WindowWidth": 400, "RescaleSlope": 1, "RescaleIntercept": 0}
     return [
         Kind("JPEG of a camera, with all that it may hold", "camera.JPG", FULL_JPEG),
@@ -163,7 +165,10 @@ def kinds() -> list[Kind]:
         Kind("CT slice, 16 bits with a window", "IM000001", dicom(ct(64), 16, **window), "DICOM"),
         Kind("X-ray, 12 bits without a window", "scan.IMA", dicom(xray(64), 12), "DICOM"),
         Kind("the same, `strip=gps` or `all`", "scan.dcm", dicom(xray(64), 12), "", "gps", "take names out with a tool"),
-        Kind("DICOM of several frames", "frames.dcm", dicom(xray(64), 12, NumberOfFrames=2), "", refused="2 frames"),
+        Kind("DICOM of several frames", "frames.dcm", dicom(frames, 12, NumberOfFrames=3, Rows=64), "DICOM"),
+        Kind("DICOM in JPEG 2000 without loss (so RLE, JPEG-LS, lossless JPEG)", "packed.dcm", compressed(dicom(xray(64), 12), "JPEG2000Lossless"), "DICOM"),
+        Kind("DICOM in lossy JPEG (so JPEG-LS, JPEG 2000)", "ultrasound.dcm", jpeg_in_ybr(colours), "DICOM"),
+        Kind("DICOM in lossy JPEG of 12 bits", "extended.dcm", compressed(dicom(xray(64), 12), "JPEGExtendedProcess2_4"), "", refused="that cannot be decoded"),
         Kind("DICOM without a picture", "report.dcm", report_of_findings(), "", refused="no picture in it (Basic Text SR"),
         Kind("JPEG 2000", "a.jp2", encoded("JPEG2000", colours), "", refused="JPEG 2000 files are not read"),
         Kind("a camera's raw file", "a.nef", encoded("TIFF", colours), "", refused="camera raw (.nef) files are not read"),
