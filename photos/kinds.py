@@ -7,12 +7,12 @@ from datamodules.decode import SUFFIXES
 from photos.dicom import is_dicom, is_dicomdir
 
 HEAD = 1024  # bytes that are looked at; a DICOM directory says what it is within them
-READ = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "HEIC", "DICOM")
+READ = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "HEIC", "JPEG XL", "DICOM")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # what ends a photo's name, so that its copy's name has the suffix of the copy instead
-PHOTO_SUFFIXES = (*SUFFIXES, ".jfif", ".jif", ".heic", ".heif", ".hif", ".avif", *DICOM_SUFFIXES)
+PHOTO_SUFFIXES = (*SUFFIXES, ".jfif", ".jif", ".heic", ".heif", ".hif", ".avif", ".jxl", *DICOM_SUFFIXES)
 RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw")
-UNREAD_SUFFIXES = (".jxl", ".jp2", ".psd", ".svg", *RAW_SUFFIXES)
+UNREAD_SUFFIXES = (".jp2", ".psd", ".svg", *RAW_SUFFIXES)
 RAW = "camera raw"
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),

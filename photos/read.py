@@ -30,6 +30,7 @@ from datamodules import decode
 from datamodules.decode import BadImage, bad_images, loaded, plain
 from photos import dicom
 from photos.description import metadata
+from photos.description.jxl import decode_jxl, is_jxl, jxl_size
 from photos.description.metadata import Metadata, Strip, read_metadata
 from photos.dicom_pixels import FLOATING, MOST
 from photos.dicom_pixels import pixels_in as dicom_pixels_in
@@ -94,6 +95,9 @@ def pixels_in(data: bytes) -> int:
     if dicom.is_dicom(data):
         return dicom_pixels_in(data)
     try:
+        if is_jxl(data):
+            width, height = jxl_size(data)
+            return width * height
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         return image.width * image.height * (getattr(image, "n_frames", 1) if image.format in ANIMATED else 1)
     except Exception:  # what is wrong is told by whoever reads it
@@ -169,6 +173,8 @@ def _opened(data: bytes) -> Image.Image:
     kind = kind_of(data[:HEAD])
     if kind and kind not in READ:
         raise BadImage(f"{kind} files are not read; convert them to PNG, TIFF or JPEG")
+    if is_jxl(data):
+        return Image.fromarray(decode_jxl(data))
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16") and _deep(image):
         raise BadImage(DEEP)

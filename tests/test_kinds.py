@@ -27,11 +27,22 @@ from photos.read import items_of, places_in, previews_in, read_photo
 
 pytest.importorskip("pydicom")
 pytest.importorskip("gdcm")
+pytest.importorskip("pylibjxl")
 from phantoms import compressed, ct, dicom, jpeg_in_ybr, xray
 
 DOCS = Path(__file__).parents[1] / "docs" / "PROTECT.md"
 START, END = "<!-- from tests/test_kinds.py -->", "<!-- end -->"
 COLOURS = RNG.integers(0, 256, (24, 32, 3)).astype(np.uint8)
+# by libjxl's own encoder: three frames of 8×8 pixels; 4×4 pixels of 16 bits
+MOVING_JXL = (
+    "ff0a41044d002026080401001c004b188b15820300080401003c004b188b15801dd4ff0018d0af9ad000080405003c004b188b15805dd4ff00"
+    "1892ae9a4002"
+)
+DEEP_JXL = (
+    "0000000c4a584c200d0a870a00000014667479706a786c20000000006a786c20000000096a786c6c0a0000006b6a786c63ff0a1810fc00142d"
+    "020804010050014b188b150a2504f58cba031cdd2717080800792ecfe5b93c97e7f25c9ecb73792ecfe5b93c97e7f25c9ef7ee6dffd09751d8"
+    "32d7b8c73dee718f7bdce31ef778291aef4bd80006000066f0ea4c924b9293e44c02"
+)
 FRAMES = [Image.fromarray(RNG.integers(0, 256, (24, 32, 3)).astype(np.uint8)) for _ in range(3)]
 
 
@@ -101,6 +112,25 @@ def heic(bits: int = 8) -> bytes:
     return buffer.getvalue()
 
 
+def jxl() -> bytes:
+    import pylibjxl
+
+    found: bytes = pylibjxl.encode(
+        np.dstack([COLOURS, COLOURS[..., 0]]), lossless=True, exif=b"Exif\0\0" + exif().tobytes(), icc=profile(),
+        xmp=packet("<dc:title>T</dc:title>"),
+    )  # fmt: skip
+    return found
+
+
+def jxl_of_jpeg() -> bytes:
+    import pylibjxl
+
+    turned = exif()
+    turned[0x0112] = 6
+    found: bytes = pylibjxl.jpeg_to_jxl(encoded("JPEG", Image.fromarray(COLOURS), exif=turned, dpi=(300, 300)))
+    return found
+
+
 def report_of_findings() -> bytes:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
@@ -162,6 +192,10 @@ def kinds() -> list[Kind]:
         Kind("animated AVIF", "moving.avif", encoded("AVIF", FRAMES[0], save_all=True, append_images=FRAMES[1:], duration=100)),
         Kind("HEIC, under the name of a JPEG", "phone.jpg", heic()),
         Kind("HEIC of 10 bits", "deep.heic", heic(10), "", refused="10 bits per channel"),
+        Kind("JPEG XL", "a.jxl", jxl(), strip="none"),
+        Kind("JPEG XL made of a JPEG, upright by its EXIF", "turned.jxl", jxl_of_jpeg()),
+        Kind("animated JPEG XL", "moving.jxl", bytes.fromhex(MOVING_JXL), "", refused="an animation in JPEG XL"),
+        Kind("JPEG XL of 16 bits", "deep.jxl", bytes.fromhex(DEEP_JXL), "", refused="16 bits per channel"),
         Kind("CT slice, 16 bits with a window", "IM000001", dicom(ct(64), 16, **window), "DICOM"),
         Kind("X-ray, 12 bits without a window", "scan.IMA", dicom(xray(64), 12), "DICOM"),
         Kind("the same, `strip=gps` or `all`", "scan.dcm", dicom(xray(64), 12), "", "gps", "take names out with a tool"),

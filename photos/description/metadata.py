@@ -35,6 +35,7 @@ from photos.description.items import (
     plain_text,
     short,
 )
+from photos.description.jxl import is_jxl, jxl_pieces
 from photos.description.simple import bmp_pieces, gif_pieces, ppm_pieces
 from photos.description.xmp import Packet, is_picture_text, orientation_in, packet_items
 
@@ -51,6 +52,7 @@ READERS: list[tuple[Callable[[Data], bool], Callable[[Data], Pieces]]] = [
     (lambda data: data[:4] in (b"GIF8",), gif_pieces),
     (lambda data: data[:2] == b"BM", bmp_pieces),
     (lambda data: re.match(rb"P[1-6]\s", data[:3]) is not None, ppm_pieces),
+    (is_jxl, jxl_pieces),
     (lambda data: len(data) >= 20 and is_boxes(data), boxes_pieces),
 ]
 COLOUR_NAMES = {
@@ -109,7 +111,7 @@ def read_metadata(data: Data, strip: Strip = "none") -> Metadata:
     """What of a file's description goes into a copy.
 
     Args:
-        data: of a JPEG, PNG, WebP, TIFF, GIF, BMP, PPM, AVIF or HEIC; anything else has no description.
+        data: of a JPEG, PNG, WebP, TIFF, GIF, BMP, PPM, AVIF, HEIC or JPEG XL; anything else has no description.
         strip: ``gps`` leaves out what tells a place, ``all`` all but resolution and how the pixels are shown.
     """
     source = _read(data)
