@@ -30,6 +30,12 @@ class ProtectConfig:
     num_nodes: int = option(1, "machines that share the photos, started by torchrun or SLURM", ge=1)
     join_minutes: float = option(10.0, "several machines: the longest wait at the start for all processes", gt=0)
     shard: str = option("", "i/n: the i-th of n equal shares, for n calls that know nothing of each other")
+    shown: int = option(
+        4,
+        "photos that the report shows unprotected, beside their copies; 0: none, for a report to pass on",
+        ge=0,
+        le=20,
+    )
     dry_run: bool = option(False, "list what would become of each file; writes nothing")
     fit: bool = option(False, "train a generator on these very photos first (long); resumable")
     clusters: int = option(10, "fit without class folders: groups of like photos that stand in", ge=2, le=1000)

@@ -99,7 +99,7 @@ def protect(config: ProtectConfig) -> int:
         def work(dealt: tuple[int, int]) -> Summary:
             return protector.protect_folder(
                 source, dest, config.format, config.strip, threads(config), progress, config.quality,
-                given if config.shard else dealt, classes,
+                given if config.shard else dealt, classes, config.shown,
             )  # fmt: skip
 
         summary = predict(config, protector.generator, begin, work)

@@ -6,7 +6,6 @@ classes, or too few photos, only the noise that is left after each chain is meas
 """
 
 import hashlib
-import html
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -39,6 +38,7 @@ SMALLEST, KEPT = 20, 0.2  # photos of a class that are needed; share of the phot
 EPOCHS, SEED, FORMAT = 15, 0, 1
 OTHERS = {PUBLISHED: "nothing", GRAY: "colours taken away, by who wants the noise gone"}
 Grade = Literal["protects", "weak", "none", "unknown"]
+WORST_FIRST: tuple[Grade, ...] = ("none", "weak", "unknown", "protects")
 LIGHTS: dict[Grade, tuple[str, str]] = {
     "protects": ("🟢", "holds"),
     "weak": ("🟡", "holds in part"),
@@ -92,6 +92,12 @@ class CheckResult:
     reason: str
     chains: list[ChainResult]
     format: int = FORMAT
+
+    @property
+    def overall(self) -> Grade:
+        """The weakest of the photos as published and after each of the platforms' chains."""
+        grades = {one.grade for one in self.chains if one.chain != GRAY}
+        return next((grade for grade in WORST_FIRST if grade in grades), "unknown")
 
     def sentence(self) -> str:
         """The result in plain words."""
@@ -204,34 +210,6 @@ def read_check(dest: Path, manifest: Path) -> CheckResult | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if found.format == FORMAT and found.manifest == current else None
-
-
-def section(found: CheckResult | None) -> str:
-    """The first part of the owner's report, as HTML."""
-    if found is None:
-        return (
-            "<h2>What these photos withstand</h2><p>Not measured on these photos. <code>confoundergan check</code> "
-            "trains classifiers on them, as published and after what platforms do to photos.</p>"
-        )
-    rows = "".join(
-        f"<tr><td>{LIGHTS[one.grade][0]} {LIGHTS[one.grade][1]}</td><td>{html.escape(one.chain)}</td>"
-        f"<td>{html.escape(one.does)}</td><td>{_percent(one.clean)}</td><td>{_percent(one.protected)}</td>"
-        f"<td>{_percent(one.noise_left)}</td></tr>"
-        for one in found.chains
-    )
-    return (
-        f"<h2>What these photos withstand</h2><p><b>{html.escape(printable(found.sentence()))}</b></p><table><tr>"
-        "<th></th><th>what happens to the photos</th><th>steps</th><th>right after training on the photos</th>"
-        f"<th>on the copies</th><th>noise left</th></tr>{rows}</table><p>Photos shrunk to {found.size} pixels; right: "
-        "on photos that were kept aside, by balanced accuracy at the last epoch, of which guessing reaches "
-        f"{_percent(found.chance)}. Holds: at "
-        f"least {WEAK:.0%} of what is learned above guessing is gone; in part: at least {NONE:.0%}. One classifier "
-        "each, trained from scratch: others may learn more.</p>"
-    )
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def _hashed(entry: Entry) -> str:

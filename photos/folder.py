@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -73,6 +74,7 @@ class Summary:
         left: copies whose photo is gone, changed its name or cannot be read any more; they stay, unlisted.
         others: files that are no photos by their content, by suffix; they are not copied.
         mode: the permissions that all photos have in common, which manifest and report get.
+        seconds: that the call took, without the report.
     """
 
     protected: int = 0
@@ -81,6 +83,7 @@ class Summary:
     left: int = 0
     others: Counter[str] = field(default_factory=Counter)
     mode: int = 0o600
+    seconds: float = 0.0
 
 
 class PendingNoise(Protocol):
@@ -168,16 +171,16 @@ def write_folder(
             return writer.run(tree, workers, progress, report)
         summary = writer.run(tree, workers, progress, lambda manifest, summary: None)
         with locked(dest, dest, wait=True):
-            _join(dest, tree, shard[1], report)
+            _join(dest, tree, shard[1], report, summary.seconds)
         return summary
 
 
-def _join(dest: Path, tree: PhotoTree, count: int, report: Callable[[Path, Summary], None]) -> None:
+def _join(dest: Path, tree: PhotoTree, count: int, report: Callable[[Path, Summary], None], seconds: float) -> None:
     """Makes one manifest of all shards', a line of each in turn, as the walk was dealt; none while one is missing."""
     folders = [control_of(dest, (number, count)) for number in range(1, count + 1)]
     if not all((folder / MANIFEST).exists() for folder in folders):
         return
-    merged, total = folders[0] / "joined.jsonl", Summary(others=tree.others)
+    merged, total = folders[0] / "joined.jsonl", Summary(others=tree.others, seconds=seconds)
     with private(merged) as file, (folders[0] / MANIFEST).open() as first:
         file.write(first.readline())
         shares = [lines_of(folder / MANIFEST) for folder in folders]
@@ -227,6 +230,7 @@ class _Writer:
         progress: Callable[[Summary], None],
         report: Callable[[Path, Summary], None],
     ) -> Summary:
+        began = time.perf_counter()
         for folder in {self.dest, self.control}:
             check_header(folder, self.header)
         fold_manifests(self.control)
@@ -262,7 +266,7 @@ class _Writer:
         # what all of a folder's shards know, the first one counts
         summary.left = sum(one.left() for one in (known if self.shard[0] == 1 else known[:1]))
         self._keep_folder_times(tree)
-        summary.mode = tree.mode
+        summary.mode, summary.seconds = tree.mode, time.perf_counter() - began
         report(self.control / PARTIAL, summary)
         _publish(self.control / PARTIAL, self.control / MANIFEST, tree.mode)
         (self.control / PREVIOUS).unlink(missing_ok=True)

@@ -40,7 +40,7 @@ from photos.manifest import ManifestHeader
 from photos.noise import BATCH, PhotoNoise, add_noise, fused, independent, noise_of, read_codes
 from photos.photo import Photo
 from photos.read import photo_of, read_photo
-from photos.report import page
+from photos.report import SHOWN, page
 from photos.text import printable
 
 ClassChoice = Literal["auto", "folders", "groups", "read"]
@@ -368,6 +368,7 @@ class Protector:
         quality: int = 95,
         shard: tuple[int, int] = (1, 1),
         classes: ClassFolders | ClassChoice = "auto",
+        shown: int = SHOWN,
     ) -> Summary:
         """Protects all photos of a folder into another; resumes where a killed call stopped (docs/PROTECT.md).
 
@@ -381,6 +382,7 @@ class Protector:
             quality: the lowest of a JPEG; it is raised where the bound asks for it.
             shard: (i, n): the i-th of n equal shares alone; the call that ends last joins them.
             classes: where the codes come from: what ``class_folders`` gave, or what it is to choose.
+            shown: photos that the report shows unprotected beside their copies; nobody but the owner can read it then.
 
         Raises:
             DataError: the folders are refused; the message says why.
@@ -390,7 +392,9 @@ class Protector:
         if isinstance(classes, str):
             found = self.class_folders(source, dest, classes)
             protector = self if found.names else self.grouped(source, dest, classes)
-            return protector.protect_folder(source, dest, format, strip, workers, progress, quality, shard, found)
+            return protector.protect_folder(
+                source, dest, format, strip, workers, progress, quality, shard, found, shown
+            )
 
         def protect(photos: Sequence[Photo], sources: Sequence[str]) -> list[PendingNoise | BadImage]:
             return self.protect_photos(photos, self._labels(sources, classes))
@@ -399,8 +403,8 @@ class Protector:
         card = replace(self.card, class_names=[]) if self.path == SHIPPED else self.card
 
         def report(manifest: Path, summary: Summary) -> None:
-            text = page(manifest, dest, source, summary, card, self.evidence(classes), self.codes(classes))
-            write_atomic(dest / REPORT, text.encode(), summary.mode & 0o666 | 0o400)
+            text = page(manifest, dest, source, summary, card, self.evidence(classes), self.codes(classes), shown)
+            write_atomic(dest / REPORT, text.encode(), summary.mode & (0o600 if shown else 0o666) | 0o400)
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # sums are then the same on any number of cores; the photos are what runs side by side

@@ -176,7 +176,7 @@ def test_the_report_has_ssim_as_it_is_defined(generator: Path, tmp_path: Path) -
     assert ssim(before, before) == [pytest.approx(1)]
     assert ssim(tmp_path / "in" / "dot.png", tmp_path / "out" / "dot.png") == []
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "SSIM, lowest, mean, highest (of 1 photos&#x27; middles)" in page
+    assert "SSIM, lowest, mean, highest (of 1 photos’ middles)" in page
     assert f"{found:.4f}, {found:.4f}, {found:.4f}" in page
 
 

@@ -130,6 +130,15 @@ def test_every_dependency_has_its_reason_and_its_pin() -> None:
         assert f"\n{name}==" in pinned, name
 
 
+def test_a_wheel_has_every_file_that_is_no_code() -> None:
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    for room in LEVELS:
+        globs = [*stated["*"], *stated.get(room, ())]
+        packed = {path for pattern in globs for path in (ROOT / room).glob(pattern)}
+        others = {path for path in (ROOT / room).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+        assert others <= packed, room
+
+
 @pytest.mark.parametrize("document", PLACES)
 def test_tables_come_from_the_results(document: str) -> None:
     assert rendered(document) == (ROOT / document).read_text(), "run 'make tables'"

@@ -412,7 +412,7 @@ def test_a_generator_without_effect_is_announced_first(
     assert "photos protected" not in shown
     page = (tmp_path / "out" / "report.html").read_text()
     body = page[page.index("<h1>") :]
-    assert body.startswith(f"<h1>{HEADLINES['none']}</h1>\n<p><b>This generator&#x27;s own test shows no protection")
+    assert body.startswith(f"<h1>{HEADLINES['none']}</h1>\n<p><b>This generator&#39;s own test shows no protection")
     assert "Protected photos" not in page
     (tmp_path / "runs" / "r" / "results.json").write_text(json.dumps(results(0.96, 0.34, 0.96, 0.35)))
     assert run("protect", "in", "out2", "generator=runs/r")[0] == 0
