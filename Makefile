@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train compare sweep dashboard evaluate validate protect lint format test test-all coverage benchmark tables docs clean
+.PHONY: help setup train compare sweep dashboard evaluate validate protect lint format test test-all coverage benchmark leaderboard tables docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,10 @@ benchmark: setup ## Lightning's loop and the victims' beside bare PyTorch; data 
 	@$(BIN)/python -m experiments.benchmarks.protect
 	@$(BIN)/python -m experiments.benchmarks.methods
 	@$(BIN)/python -m experiments.benchmarks.victims
+
+leaderboard: setup ## computes what docs/BENCHMARK.md lacks, and writes it: make leaderboard ARGS="jobs=2"
+	@$(BIN)/confoundergan grid grid=benchmark run_dir=results/grids/benchmark $(ARGS)
+	@$(BIN)/python -m experiments.tables
 
 tables: setup ## write README's tables from results/
 	@$(BIN)/python -m experiments.tables

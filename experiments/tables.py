@@ -17,11 +17,13 @@ from datamodules.renames import current_spec, read_row
 from experiments.architecture import inventory, picture
 from experiments.costs import costs
 from experiments.data import MODULES, module_of
-from experiments.figures import survival
+from experiments.figures import share_map, survival
 from experiments.grid_report import CELLS, MEASURED_ON, Row, by_victim, moments, notes, scored, select
 from experiments.grid_report import table as table_of_grid
+from experiments.leaderboard import accuracies, board, said
 from experiments.published import beside
 from experiments.results import summary_lines, table
+from experiments.verdicts import findings
 from gan.protection import SHIPPED
 from victims.config import RECIPES, Recipe
 from victims.defences import DEFENCES, example
@@ -165,6 +167,15 @@ def checked(result: dict[str, Any]) -> str:
         f"accuracy in %, seed {result['seed']}, chance {100 * result['chance']:.0f}. On "
         f"{result['environment']['device']}."
     )
+
+
+def leaderboard(name: str) -> str:
+    """A committed grid's methods by what the strongest attacker gets back, for each of its data sets."""
+    rows, spec = rows_of(name)
+    parts = []
+    for data in spec["data"]:
+        parts += [as_table(board(spec, rows, data)), as_table(accuracies(spec, rows, data)), said(spec, rows, data)]
+    return "\n\n".join(parts)
 
 
 def rows_of(name: str) -> tuple[list[Row], dict[str, Any]]:
@@ -468,6 +479,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "experiments/architecture.py, picture": picture,
         "experiments/architecture.py, inventory": inventory,
     },
+    "docs/BENCHMARK.md": {"results/grids/benchmark": lambda: leaderboard("benchmark")},
     "docs/DATA.md": {
         "datamodules, table": data_sets,
         "datamodules": citations,
@@ -530,3 +542,6 @@ if __name__ == "__main__":
         (ROOT / document).write_text(rendered(document))
     shown = [r for r in rows_of("survival")[0] if r["place"].get("victim", SURVIVAL[0]) in SURVIVAL]
     (ROOT / "docs" / "pictures" / "survival.png").write_bytes(survival(shown, "as it comes"))
+    compared_rows, compared_spec = rows_of("benchmark")
+    if map_of_shares := share_map("standard", findings(compared_spec, compared_rows)):
+        (ROOT / "docs" / "pictures" / "benchmark.png").write_bytes(map_of_shares)

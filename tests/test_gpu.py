@@ -1,6 +1,7 @@
 """The programs for a GPU: what they would run is accepted, and what they choose is what their rule says."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from experiments.config import ConfigError, compose
-from experiments.gpu import pretraining
+from experiments.gpu import pretraining, reference
 from experiments.grid.cells import cells_of
 from experiments.grid.spec import read_grid
 
@@ -92,3 +93,88 @@ def test_the_choice_is_the_least_left_over(tmp_path: Path) -> None:
     assert pretraining.choose(tmp_path, ["base", "mixtures"]) == "mixtures"
     found = json.loads((tmp_path / "chosen.json").read_text())
     assert found["left_over"] == {"mixtures": pytest.approx(2 / 6), "base": pytest.approx(0.5)}
+
+
+SMALL = {"data": "data=digits", "images": "300", "epochs": "1", "arch": "narrow", "precision": "fp32", "seeds": "0"}
+
+
+def test_the_reference_has_all_methods_and_a_clean_twin_of_each_victim() -> None:
+    asked = [("pictures", reference.PICTURES, [0, 1, 2]), ("attackers", reference.ATTACKERS, [0])]
+    for name, victims, seeds in asked:
+        options = reference.OPTIONS | SMALL
+        spec = reference.spec_of(options | {"epochs": "60", "arch": "resnet18", "precision": "bf16"}, victims, seeds)
+        assert set(spec["variants"]) == set(read_grid("compare_cifar10")["variants"])
+        spec["data"]["reference"]["data.size"] = 32
+        cells = [cell for cell in cells_of(spec, name) if cell.is_victim]
+        places = {(c.place.get("variant"), c.place["setting"], c.place["victim"], c.place["seed"]) for c in cells}
+        paired = [victim for victim in victims if victim == "pairs"]
+        clean = len(victims) - len(paired) + len(paired) * len(spec["variants"])
+        assert len(places) == len(cells) == len(seeds) * (clean + len(spec["variants"]) * len(victims))
+        for cell in cells:
+            recipe = cell.config.victim.resolved()
+            if cell.place["victim"] in (*reference.PICTURES, *reference.TRAINED):
+                assert (recipe.arch, recipe.epochs, recipe.lr, recipe.batch_size) == ("resnet18", 60, 0.1, 128)
+            else:
+                assert recipe.arch == "efficientnet_lite0"
+            assert recipe.precision == "bf16"
+
+
+def test_a_stage_that_fails_or_runs_out_of_time_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[Any] = [1, 0, subprocess.TimeoutExpired("grid", 1), 2]
+
+    def run(command: list[str], check: bool, timeout: float) -> Any:
+        assert command[1:4] == ["-m", "experiments", "grid"]
+        assert 0 < timeout <= 60
+        code = codes.pop(0)
+        if isinstance(code, Exception):
+            raise code
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(reference.subprocess, "run", run)
+    monkeypatch.setattr(reference, "throughput", lambda folder, options: None)
+    arguments = [f"run_dir={tmp_path}", "minutes=1", "only=lsp, L2"]
+    assert reference.main(arguments) == 1
+    assert not reference.main(arguments)
+    with pytest.raises(SystemExit, match="2"):
+        reference.main(arguments)
+    shown = capsys.readouterr().out
+    assert "pictures: some cells failed" in shown
+    assert "attackers: done" in shown
+    assert "time is over in the stage pictures; the same command continues" in shown
+    with pytest.raises(ConfigError, match="minute: no such option"):
+        reference.main(["minute=1"])
+    with pytest.raises(ConfigError, match="only: no method 'lps'"):
+        reference.main(["only=lps"])
+
+
+def test_operations_of_the_reference_are_counted() -> None:
+    # 0.56 10^9 multiplications with additions of one forward pass at 32 pixels, and twice that backward
+    assert reference.operations_per_image("resnet18") == pytest.approx(3 * 2 * 0.556e9, rel=0.02)
+
+
+@pytest.mark.slow
+def test_the_reference_runs_on_a_cpu_at_a_hundredth_of_its_size_and_goes_on(tmp_path: Path) -> None:
+    script = Path(reference.__file__).with_suffix(".sh")
+    small = [f"{key}={value}" for key, value in SMALL.items()]
+    small += [f"run_dir={tmp_path}", f"store={tmp_path / 'cells'}", "jobs=1", "only=lsp, L∞+random, sample-wise"]
+    for minutes in ("0", "30", "30"):
+        done = subprocess.run(
+            ["bash", str(script), *small, f"minutes={minutes}"],
+            env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "PYTHONPATH": str(script.parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        if minutes == "0":
+            assert "time is over in the stage pictures" in done.stdout
+    assert "0 to do" in done.stdout, "nothing is computed twice"
+    assert "images of 32 pixels per second" not in done.stdout
+    assert json.loads((tmp_path / "throughput.json").read_text())["images_per_second"] > 0
+    for stage, victims in (("pictures", reference.PICTURES), ("attackers", reference.ATTACKERS)):
+        rows = [json.loads(line) for line in (tmp_path / stage / "cells.jsonl").read_text().splitlines()]
+        assert not [row["error"] for row in rows if "error" in row]
+        assert {row["place"]["victim"] for row in rows if "victim" in row["place"]} == set(victims)
+        assert (tmp_path / stage / "report.html").is_file()

@@ -29,6 +29,12 @@ CLASSES, SIZE, WARM = 10, 32, 1
 DEFAULTS = {"rounds": "5", "images": "640", "recipe": "quick", "precision": "fp32", "note": ""}
 
 
+def brief(recipe: str, precision: str, arch: str = "") -> Recipe:
+    """A recipe of few epochs: what comes before the clock, and one that is measured."""
+    base = replace(RECIPES[recipe], epochs=WARM + 1, precision=precision)  # type: ignore[arg-type]
+    return replace(base, arch=arch) if arch else base
+
+
 def made_up(images: int) -> ImageSet:
     """Random images: what they show is no matter here."""
     generator = torch.Generator().manual_seed(0)
@@ -91,7 +97,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: expected some of {', '.join(DEFAULTS)} as key=value; recipes: {', '.join(known)}")
         return 2
     device, rounds = default_device(), int(given["rounds"])
-    base = replace(RECIPES[given["recipe"]], epochs=WARM + 1, precision=given["precision"])  # type: ignore[arg-type]
+    base = brief(given["recipe"], given["precision"])
     data = made_up(int(given["images"]))
     plain = replace(base, augment="none")
     runs = {
