@@ -4,7 +4,6 @@ The one table of such names. What is hashed is hashed under the earlier name (``
 grids stay finished.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +14,8 @@ OPTIONS = {
 }
 # earlier name of a grid's setting -> its name now
 SETTINGS = {"misnamed": "misclassified"}
+# earlier name of a field of a grid's rows -> its name now
+ROW_FIELDS = {"passes": "cost_to_make"}
 # group of experiments/configs -> earlier name of a shipped file -> its name now
 FILES = {"grid": {"lent": "transfer"}}
 
@@ -48,16 +49,10 @@ def current_spec(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def current_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a grid with the name that its setting has now."""
-    place = row.get("place", {})
-    if place.get("setting") not in SETTINGS:
-        return row
-    return row | {"place": place | {"setting": SETTINGS[place["setting"]]}}
-
-
-def read_row(text: str) -> dict[str, Any]:
-    """A row of a grid from its JSON, as ``current_row`` gives it."""
-    return current_row(json.loads(text))
+    """A row of a grid with the names that its setting and its fields have now."""
+    row = {ROW_FIELDS.get(key, key): value for key, value in row.items()}
+    place = row["place"]
+    return row | {"place": place | {"setting": SETTINGS[place["setting"]]}} if place.get("setting") in SETTINGS else row
 
 
 def as_hashed(content: Any) -> Any:

@@ -6,6 +6,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from datamodules.images import ImageSet, to_float
 from datamodules.protection import change_sizes
+from evaluation.rows import NoiseSize
 from gan.objectives import psnr
 
 SSIM_WINDOW = 11
@@ -14,26 +15,19 @@ SSIM_WINDOW = 11
 class Imperceptibility:
     """L∞, L2, L0, PSNR and SSIM between the clean images and those decoded from the protected files."""
 
-    def run(self, clean: ImageSet, stored: ImageSet) -> dict[str, float | None]:
-        """Measures.
-
-        Returns:
-            ``linf``: the largest change of any pixel, in [0, 1] units; ``l2``: mean Euclidean length of an image's
-            noise, in [0, 1] units; ``l2_max``: of the image with most; ``l0``: mean number of pixels that differ in any
-            channel; ``l0_max``: of the image with most; ``psnr``: mean over images in dB; ``psnr_min``: of the worst
-            image; ``ssim``: mean over images (None where a side is below its window of 11 pixels).
-        """
+    def run(self, clean: ImageSet, stored: ImageSet) -> NoiseSize:
+        """Measures whole sets; SSIM is None where a side is below its window of 11 pixels."""
         found = self.each(clean, stored)
-        return {
-            "linf": found["linf"].max().item(),
-            "l2": found["l2"].mean().item(),
-            "l2_max": found["l2"].max().item(),
-            "l0": found["l0"].mean().item(),
-            "l0_max": found["l0"].max().item(),
-            "psnr": found["psnr"].mean().item(),
-            "psnr_min": found["psnr"].min().item(),
-            "ssim": found["ssim"].mean().item() if "ssim" in found else None,
-        }
+        return NoiseSize(
+            linf=found["linf"].max().item(),
+            l2=found["l2"].mean().item(),
+            l2_max=found["l2"].max().item(),
+            l0=found["l0"].mean().item(),
+            l0_max=found["l0"].max().item(),
+            psnr=found["psnr"].mean().item(),
+            psnr_min=found["psnr"].min().item(),
+            ssim=found["ssim"].mean().item() if "ssim" in found else None,
+        )
 
     def each(self, clean: ImageSet, stored: ImageSet) -> dict[str, Tensor]:
         """The same for each image, float N: ``linf``, ``l2``, ``l0``, ``psnr``, and ``ssim`` where its window fits."""

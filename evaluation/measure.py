@@ -15,6 +15,7 @@ from evaluation.diagnostics import PROBES, NoiseProbe, Survival, SwapTest, Varia
 from evaluation.export import SETTINGS
 from evaluation.imperceptibility import Imperceptibility
 from evaluation.jobs import Job
+from evaluation.rows import DetectionScores, Diagnostics, NoiseSize, VictimScores, from_json
 from evaluation.stored import class_accuracy, settings_of, stored_set
 from victims.config import Recipe
 from victims.pairs import Pairs
@@ -51,7 +52,7 @@ def sets_of(run: Path, data: ImageDataModule) -> Sets:
     return Sets(run, data, clean, stored, {s: noise_of(clean[s], stored[s]) for s in stored})
 
 
-def imperceptibility(sets: Sets) -> dict[str, Any]:
+def imperceptibility(sets: Sets) -> dict[str, NoiseSize]:
     """The size of the noise by setting, and how like each other clean and protected images are."""
     return {s: Imperceptibility().run(sets.clean[s], sets.stored[s]) for s in sets.stored}
 
@@ -79,23 +80,23 @@ def probe_jobs(sets: Sets, seed: int, device: torch.device) -> tuple[dict[str, J
     return jobs, costs
 
 
-def diagnostics(sets: Sets, done: dict[str, Any]) -> dict[str, Any]:
+def diagnostics(sets: Sets, done: dict[str, Any]) -> Diagnostics:
     """The confounder diagnostics that need no victim.
 
     Args:
         sets: of the run.
         done: results of ``probe_jobs`` by name.
     """
-    return {
-        "noise_only": {probe: done[f"probe_{probe}"] for probe in PROBES},
-        "named": class_accuracy(sets.run, sets.data),
-        "variation": {setting: Variation().run(noise) for setting, noise in sets.noise.items()},
-        "survival": {s: Survival().run(sets.clean[s], sets.stored[s]) for s in sets.stored},
-        "detection": {
-            setting: {probe: done[_detection(setting, probe)] for probe in SIMPLE}
+    return Diagnostics(
+        named=class_accuracy(sets.run, sets.data),
+        noise_only={probe: done[f"probe_{probe}"] for probe in PROBES},
+        variation={setting: Variation().run(noise) for setting, noise in sets.noise.items()},
+        survival={s: Survival().run(sets.clean[s], sets.stored[s]) for s in sets.stored},
+        detection={
+            setting: {probe: from_json(DetectionScores, done[_detection(setting, probe)]) for probe in SIMPLE}
             for setting in measurable(sets.stored, sets.data.classes)
         },
-    }
+    )
 
 
 def _detection(setting: str, probe: str) -> str:
@@ -112,7 +113,7 @@ def score_victim(
     device: torch.device,
     advance: Callable[[], None] = lambda: None,
     pairs: Pairs | None = None,
-) -> tuple[VictimReport, dict[str, Any]]:
+) -> tuple[VictimReport, VictimScores]:
     """Trains a victim and scores it on clean images that it was not trained on.
 
     Args:
@@ -127,8 +128,8 @@ def score_victim(
         pairs: of the attacker's own pictures, for a defence that learns from them (``evaluation.stored.pairs_of``).
 
     Returns:
-        The victim's report, and its row: ``scores``, ``curve`` and ``swap`` (None for a clean victim).
+        The victim's report, and what its row tells of it.
     """
     report = train_victim(train, others, classes, recipe, seed, device, advance, pairs)
     swap = SwapTest().run(report.model, *noise, device) if noise else None
-    return report, {"scores": report.scores(), "curve": report.curve, "swap": swap}
+    return report, from_json(VictimScores, {"scores": report.scores(), "curve": report.curve, "swap": swap})

@@ -12,6 +12,7 @@ from datamodules.files import write_atomic
 from datamodules.images import ImageSet
 from datamodules.protection import change_sizes
 from evaluation.imperceptibility import Imperceptibility
+from evaluation.rows import EpochScores
 
 CELL, HEAD, SIDE, GAP, COLUMNS = 72, 20, 92, 4, 10
 PICTURES = "pictures"  # their folder in a run's, or a stored protection's
@@ -93,14 +94,14 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def plot_curves(curves: dict[str, list[dict[str, float]]], chance: float, path: Path) -> None:
+def plot_curves(curves: dict[str, list[EpochScores]], chance: float, path: Path) -> None:
     """Each victim's accuracy on clean test images by measured epoch, against chance."""
     from matplotlib.figure import Figure  # heavy; needed here alone
 
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
     for name, curve in curves.items():
-        epochs, values = [point["epoch"] for point in curve], [100 * point["accuracy"] for point in curve]
+        epochs, values = [point.epoch for point in curve], [100 * point.accuracy for point in curve]
         axes.plot(epochs, values, label=name, marker=".")
     axes.axhline(100 * chance, color="grey", linestyle=":", label="chance")
     axes.set(xlabel="epoch of the victim", ylabel="accuracy on clean test images, %", ylim=(0, 102))

@@ -9,6 +9,7 @@ from datamodules.config import DataError
 from datamodules.images import ImageSet
 from datamodules.protected import ProtectedDataset
 from evaluation.export import SETTINGS, describe_part, predicted_classes
+from evaluation.rows import ClassAccuracy
 from victims.pairs import Pairs
 
 # what an image set that is no protected one stands beside
@@ -66,12 +67,12 @@ def linf_bound(run: Path) -> float | None:
     return header.epsilon if header.norm == "linf" else None
 
 
-def class_accuracy(run: Path, data: ImageDataModule) -> dict[str, float] | None:
-    """How often the class read from unseen images is right: accuracy and balanced accuracy; None where none is read."""
+def class_accuracy(run: Path, data: ImageDataModule) -> ClassAccuracy | None:
+    """How often the class read from unseen images is right; None where none is read."""
     names = predicted_classes(run)
     if names is None:
         return None
     labels = data.parts[SETTINGS["fast"]].labels
     right = (names == labels).float()
     by_class = torch.stack([right[labels == label].mean() for label in labels.unique()])
-    return {"accuracy": right.mean().item(), "balanced_accuracy": by_class.mean().item()}
+    return ClassAccuracy(accuracy=right.mean().item(), balanced_accuracy=by_class.mean().item())

@@ -23,6 +23,7 @@ from evaluation.imperceptibility import Imperceptibility
 from evaluation.jobs import SharedJobs, default_device
 from evaluation.measure import diagnostics, imperceptibility, probe_jobs, score_victim, sets_of
 from evaluation.pictures import PICTURES, plot_curves, save_sheets
+from evaluation.rows import EpochScores, from_json, to_json
 from evaluation.stored import linf_bound, pairs_of
 from experiments import results
 from experiments.config import Config, ConfigError, compose, leaves, options
@@ -66,7 +67,8 @@ def evaluate_seed(
     clean, stored, noise = sets.clean, sets.stored, sets.noise
     measured: dict[str, Any] = {}
     if is_main():
-        measured = Imperceptibility().run(_joined(clean), _joined(stored)) | imperceptibility(sets)
+        measured = to_json(Imperceptibility().run(_joined(clean), _joined(stored)))
+        measured |= {setting: to_json(size) for setting, size in imperceptibility(sets).items()}
         for setting in stored:
             save_sheets(out / PICTURES, setting, data.class_names, config.gan.epsilon, clean[setting], stored[setting])
         seconds = seconds | {"measuring": time.perf_counter() - clock}
@@ -84,10 +86,10 @@ def evaluate_seed(
         def victim(name: str, train: ImageSet, noise: ImageSet | None) -> dict[str, Any]:
             task = bar.add_task(f"victim: {name}", total=recipe.epochs)
             swapped, pairs = (noise, test) if noise else None, pairs_of(run, data, name) if paired else None
-            report, row = score_victim(
+            report, found = score_victim(
                 train, test, swapped, classes, recipe, seed, device, lambda: bar.advance(task), pairs
             )
-            return row | {"seconds": report.seconds}
+            return {**to_json(found), "seconds": report.seconds}
 
         for setting in stored:
             original = "clean" if setting == "standard" else f"clean_{setting}"
@@ -109,10 +111,11 @@ def evaluate_seed(
             entry[name] = done[name]["scores"]
             seconds = seconds | {f"victim_{name}": done[name]["seconds"]}
     entry["imperceptibility"] = measured
-    entry["diagnostics"] = diagnostics(sets, done) | {"swap": {s: done[s]["swap"] for s in stored}}
+    entry["diagnostics"] = to_json(diagnostics(sets, done)) | {"swap": {s: done[s]["swap"] for s in stored}}
     entry["seconds"] = seconds | {"total": before + time.perf_counter() - clock}
     if is_main():
-        curves = {name: done[name]["curve"] for name in results.VICTIMS if name in done}
+        names = [name for name in results.VICTIMS if name in done]
+        curves = {name: [from_json(EpochScores, point) for point in done[name]["curve"]] for name in names}
         plot_curves(curves, 1 / classes, out / PICTURES / "victims.png")
         write_json(out / "entry.json", entry)
     return entry

@@ -7,7 +7,8 @@ from statistics import mean
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments.grid_report import TITLES, Row, select, unique
+from evaluation.rows import Row, select, unique, victims
+from experiments.grid_report import TITLES
 from experiments.verdicts import Finding
 
 # Okabe and Ito's palette ("Color Universal Design", 2008) without black, which is the clean victims' colour
@@ -21,12 +22,12 @@ def curves(data: str, variants: list[str], rows: list[Row]) -> bytes | None:
 
     None where no row of the data set has a curve.
     """
-    rows = [r for r in select(rows, data=data) if r.get("curve")]
-    victims = unique(rows, "victim")
-    if not victims:
+    drawn = [r for r in select(victims(rows), data=data) if r.curve]
+    names = unique(drawn, "victim")
+    if not names:
         return None
-    across = min(len(victims), ACROSS)
-    down = -(-len(victims) // ACROSS)
+    across = min(len(names), ACROSS)
+    down = -(-len(names) // ACROSS)
     figure = Figure(figsize=(4.2 * across + 1.8, 3.4 * down), layout="constrained")
     panels = figure.subplots(down, across, sharey=True, squeeze=False)
     lines = [("clean", "", "black", "-"), ("clean_fast", "", "grey", "-")]
@@ -34,24 +35,23 @@ def curves(data: str, variants: list[str], rows: list[Row]) -> bytes | None:
         colour = COLOURS[i % len(COLOURS)]
         lines += [("standard", variant, colour, "-"), ("fast", variant, colour, "--")]
     handles = {}
-    for panel, victim in zip(panels.flat, victims, strict=False):
+    for panel, victim in zip(panels.flat, names, strict=False):
         for setting, variant, colour, style in lines:
             place = {"data": data, "victim": victim, "setting": setting} | ({"variant": variant} if variant else {})
-            found = select(rows, **place)
+            found = select(drawn, **place)
             if not found:
                 continue
             points: dict[int, list[float]] = {}
-            for point in (point for row in found for point in row["curve"]):
-                points.setdefault(point["epoch"], []).append(100 * point["balanced_accuracy"])
+            for point in (point for row in found for point in row.curve):
+                points.setdefault(point.epoch, []).append(100 * point.balanced_accuracy)
             epochs = sorted(points)
             label = TITLES[setting] + (f", {variant}" if variant and len(variants) > 1 else "")
             [handles[label]] = panel.plot(
                 epochs, [mean(points[e]) for e in epochs], color=colour, linestyle=style, label=verbatim(label)
             )
-        chance = next(r["chance"] for r in rows)
-        handles["chance"] = panel.axhline(100 * chance, color="grey", linestyle=":", label="chance")
+        handles["chance"] = panel.axhline(100 * drawn[0].chance, color="grey", linestyle=":", label="chance")
         panel.set(title=verbatim(victim), xlabel="epoch of the victim", ylim=(0, 102))
-    for panel in panels.flat[len(victims) :]:
+    for panel in panels.flat[len(names) :]:
         panel.set_axis_off()
     for panel in panels[:, 0]:
         panel.set_ylabel("balanced accuracy, %")
@@ -68,7 +68,7 @@ def share_map(setting: str, found: list[Finding]) -> bytes | None:
     """
     found = [f for f in found if f.setting == setting]
     places = list(dict.fromkeys((f.data, f.variant) for f in found))
-    victims = list(dict.fromkeys(f.victim for f in found))
+    who = list(dict.fromkeys(f.victim for f in found))
     shares = {(f.data, f.variant, f.victim): f.share for f in found}
     if all(share is None for share in shares.values()):
         return None
@@ -76,10 +76,10 @@ def share_map(setting: str, found: list[Finding]) -> bytes | None:
     names = [", ".join(n for n, shown in zip(p, (many_data, many_variants), strict=True) if shown) for p in places]
     if not many_data and not many_variants:
         names = [p[0] for p in places]
-    values = [[shares.get((*p, v)) for v in victims] for p in places]
-    lines, columns = names, victims
-    if len(victims) > MANY:
-        values, lines, columns = [list(line) for line in zip(*values, strict=True)], victims, names
+    values = [[shares.get((*p, v)) for v in who] for p in places]
+    lines, columns = names, who
+    if len(who) > MANY:
+        values, lines, columns = [list(line) for line in zip(*values, strict=True)], who, names
     figure = Figure(figsize=(2.8 + 0.95 * len(columns), 1.5 + 0.42 * len(lines)), layout="constrained")
     axes = figure.subplots()
     filled = [[float("nan") if s is None else 100 * s for s in line] for line in values]
@@ -106,21 +106,21 @@ def survival(rows: list[Row], variant: str) -> bytes:
         rows: of a grid, settings clean and standard.
         variant: of the protection.
     """
-    names, victims = unique(rows, "data"), unique(rows, "victim")
-    figure = Figure(figsize=(2.6 * len(victims) + 0.6, 3.2), layout="constrained")
-    panels = figure.subplots(1, len(victims), sharey=True, squeeze=False)[0]
-    for panel, victim in zip(panels, victims, strict=True):
+    names, columns, trained = unique(rows, "data"), unique(rows, "victim"), victims(rows)
+    figure = Figure(figsize=(2.6 * len(columns) + 0.6, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for panel, victim in zip(panels, columns, strict=True):
         for shift, setting, colour in ((-0.2, "clean", "#bbbbbb"), (0.2, "standard", COLOURS[0])):
             for place, data in enumerate(names):
-                found = select(rows, data=data, victim=victim, setting=setting, variant=variant)
-                values = [100 * row["scores"]["balanced_accuracy"]["last"] for row in found]
+                found = select(trained, data=data, victim=victim, setting=setting, variant=variant)
+                values = [100 * row.scores.balanced_accuracy.last for row in found]
                 if values:
                     errors = [[mean(values) - min(values)], [max(values) - mean(values)]]
                     label = {"clean": "clean", "standard": "protected"}[setting] if place == 0 else None
                     panel.bar(place + shift, mean(values), 0.4, color=colour, yerr=errors, ecolor="#555", label=label)
         for place, data in enumerate(names):
-            chance = next(iter(select(rows, data=data, setting="standard")), {}).get("chance", 0)
-            panel.plot([place - 0.45, place + 0.45], [100 * chance] * 2, ":", color="black")
+            for row in select(trained, data=data, setting="standard")[:1]:
+                panel.plot([place - 0.45, place + 0.45], [100 * row.chance] * 2, ":", color="black")
         panel.set(title=verbatim(victim), ylim=(0, 100), xticks=range(len(names)))
         panel.set_xticklabels([verbatim(name) for name in names], rotation=60, ha="right", fontsize=8)
     panels[0].set_ylabel("balanced accuracy, %")

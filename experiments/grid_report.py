@@ -3,10 +3,9 @@
 from statistics import mean, stdev
 from typing import Any
 
-Row = dict[str, Any]
-CELLS, SPEC = "cells.jsonl", "grid.json"  # files of a grid's folder: its rows, and what was asked
+from evaluation.rows import NoiseSize, ProtectionRow, Row, failures, finished, protections, select, unique, victims
+
 COLUMNS = ("clean", "standard", "remainder", "clean_fast", "fast", "remainder_fast", "misclassified")
-SIZES = (("linf", 255), ("l2", 1), ("l0", 1))
 TITLES = {
     "clean": "clean A",
     "standard": "standard",
@@ -22,15 +21,6 @@ MEASURED_ON = {
 }
 
 
-def select(rows: list[Row], **place: Any) -> list[Row]:
-    """Finished rows at a place; clean victims are those of every variant."""
-    return [
-        r
-        for r in rows
-        if "error" not in r and all(r["place"].get(k, v if k == "variant" else None) == v for k, v in place.items())
-    ]
-
-
 def moments(values: list[float], scale: float = 1.0) -> str:
     """Mean ± standard deviation; – without any."""
     if not values:
@@ -39,16 +29,22 @@ def moments(values: list[float], scale: float = 1.0) -> str:
     return f"{scale * mean(values):.1f}{spread}"
 
 
-def scored(rows: list[Row], setting: str, **place: Any) -> str:
+def scored(rows: list[Row], setting: str, **place: str) -> str:
     """Balanced accuracy of victims at their last epoch, in %."""
-    found = select(rows, setting=setting, **place)
-    return moments([row["scores"]["balanced_accuracy"]["last"] for row in found], 100)
+    found = select(victims(rows), setting=setting, **place)
+    return moments([row.scores.balanced_accuracy.last for row in found], 100)
+
+
+def chance_of(rows: list[Row], **place: str) -> str:
+    """Accuracy of guessing in %, of the victims at a place."""
+    found = select(victims(rows), **place)
+    return f"{100 * found[0].chance:.0f}" if found else "–"
 
 
 def table(rows: list[Row]) -> str:
     """A line for each data set, variant and victim, as Markdown."""
-    settings = [s for s in COLUMNS if any(r["place"].get("setting") == s for r in rows)]
-    made = [r for r in rows if "victim" not in r["place"]]
+    settings = [s for s in COLUMNS if s in unique(rows, "setting")]
+    made = protections(rows)
     head = ["data", "chance", "variant", "victim", *(TITLES[s] for s in settings)]
     head += ["B classified correctly", "PSNR, dB", "SSIM", "minutes to make"]
     sizes, passes = unlike_bounds(made), any(backward(r) is not None for r in made)
@@ -56,24 +52,23 @@ def table(rows: list[Row]) -> str:
     head += ["passes"] if passes else []
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for data in unique(rows, "data"):
-        chance = next(iter(select(rows, data=data)), {}).get("chance")
         for variant in unique(made, "variant"):
-            protections = select(made, data=data, variant=variant)
+            own = select(made, data=data, variant=variant)
             for victim in unique(rows, "victim"):
                 place = {"data": data, "variant": variant, "victim": victim}
-                if not select([r for r in rows if "variant" in r["place"]], **place, setting="standard"):
+                if not select(victims(rows), **place, setting="standard"):
                     continue
-                named = [100 * r["named"]["balanced_accuracy"] for r in protections if r["named"]]
-                hidden = [r["imperceptibility"]["standard"] for r in protections]
-                cells = [f"`{data}`", f"{100 * chance:.0f}" if chance else "–", variant, victim]
+                hidden = [r.imperceptibility["standard"] for r in own]
+                cells = [f"`{data}`", chance_of(rows, data=data), variant, victim]
                 cells += [scored(rows, s, **place) for s in settings]
-                cells += [moments(named), moments([h["psnr"] for h in hidden])]
-                cells += [f"{mean(h['ssim'] for h in hidden):.3f}" if hidden else "–"]
-                cells += [moments([sum(r["stages"].values()) / 60 for r in protections])]
+                cells += [moments([r.named.balanced_accuracy for r in own if r.named], 100)]
+                cells += [moments([h.psnr for h in hidden]), ssim(hidden)]
+                cells += [moments([sum(r.stages.values()) / 60 for r in own])]
                 if sizes:
-                    cells += [moments([h[norm] for h in hidden if norm in h], scale) for norm, scale in SIZES]
+                    cells += [moments([h.linf for h in hidden], 255), moments([h.l2 for h in hidden])]
+                    cells += [moments([h.l0 for h in hidden if h.l0 is not None])]
                 if passes:
-                    cells += [moments([n for r in protections if (n := backward(r)) is not None])]
+                    cells += [moments([n for r in own if (n := backward(r)) is not None])]
                 lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -86,52 +81,49 @@ def by_victim(rows: list[Row], variant: str, setting: str) -> str:
         variant: of the protection.
         setting: ``standard`` or ``fast``.
     """
-    clean, victims = {"standard": "clean", "fast": "clean_fast"}[setting], unique(rows, "victim")
-    made = [r for r in rows if "victim" not in r["place"]]
-    lines = ["| data | chance | " + " | ".join(victims) + " | PSNR, dB | SSIM |", "|" + "---|" * (len(victims) + 4)]
+    clean, names = {"standard": "clean", "fast": "clean_fast"}[setting], unique(rows, "victim")
+    lines = ["| data | chance | " + " | ".join(names) + " | PSNR, dB | SSIM |", "|" + "---|" * (len(names) + 4)]
     for data in unique(rows, "data"):
-        hidden = [r["imperceptibility"][setting] for r in select(made, data=data, variant=variant)]
+        hidden = [r.imperceptibility[setting] for r in select(protections(rows), data=data, variant=variant)]
         pairs = [
-            [scored(rows, s, data=data, variant=variant, victim=victim) for s in (clean, setting)] for victim in victims
+            [scored(rows, s, data=data, variant=variant, victim=victim) for s in (clean, setting)] for victim in names
         ]
-        chance = next(iter(select(rows, data=data, setting=setting)), {}).get("chance")
-        cells = [f"`{data}`", f"{100 * chance:.0f}" if chance else "–", *(" → ".join(pair) for pair in pairs)]
-        cells += [moments([h["psnr"] for h in hidden])]
-        lines.append("| " + " | ".join([*cells, f"{mean(h['ssim'] for h in hidden):.3f}" if hidden else "–"]) + " |")
+        cells = [f"`{data}`", chance_of(rows, data=data, setting=setting), *(" → ".join(pair) for pair in pairs)]
+        lines.append("| " + " | ".join([*cells, moments([h.psnr for h in hidden]), ssim(hidden)]) + " |")
     return "\n".join(lines)
 
 
-def unlike_bounds(rows: list[Row]) -> bool:
+def ssim(hidden: list[NoiseSize]) -> str:
+    """Mean over protections; – without any, or where images are too small for it."""
+    found = [h.ssim for h in hidden if h.ssim is not None]
+    return f"{mean(found):.3f}" if found else "–"
+
+
+def unlike_bounds(rows: list[ProtectionRow]) -> bool:
     """Whether methods of other bounds than L∞ stand among protections: the largest changes are far apart."""
-    largest = [r["imperceptibility"]["standard"]["linf"] for r in rows if "imperceptibility" in r]
+    largest = [r.imperceptibility["standard"].linf for r in rows]
     return bool(largest) and max(largest) > 2 * min(largest)
 
 
-def backward(row: Row) -> float | None:
-    """Backward passes per image that fitting took; None where they were not counted (``passes``: in older rows)."""
-    found: float | None = (row.get("cost_to_make") or row.get("passes") or {}).get("backward")
-    return found
-
-
-def unique(rows: list[Row], key: str) -> list[Any]:
-    """The values of a key of the places, each once, in order."""
-    return list(dict.fromkeys(r["place"][key] for r in rows if key in r["place"]))
+def backward(row: ProtectionRow) -> float | None:
+    """Backward passes per image that fitting took; None where they were not counted."""
+    return row.cost_to_make.backward if row.cost_to_make else None
 
 
 def notes(spec: dict[str, Any], rows: list[Row]) -> list[str]:
     """How to read the table."""
-    done = [r for r in rows if "error" not in r]
-    failed = len(rows) - len(done)
-    where = sorted({r["device"] for r in done})
-    torch = sorted({r["versions"]["torch"] for r in done})
+    made, done = protections(rows), finished(rows)
+    failed = len(failures(rows))
+    where = sorted({r.device for r in done})
+    torch = sorted({r.versions["torch"] for r in done})
     return [
         "Balanced accuracy in % at the victim's last epoch, mean ± standard deviation over seeds "
         f"{', '.join(map(str, spec['seeds']))}, on {MEASURED_ON[spec['measured_on']]}. Classified correctly: balanced "
         "accuracy of the protection's own classifier on unseen images. PSNR and SSIM: of the standard set."
-        + (" L∞: its largest change; L2 and pixels changed: means over its images." if unlike_bounds(done) else "")
-        + (" Passes: backward, per image, to fit." if any(backward(r) is not None for r in done) else ""),
+        + (" L∞: its largest change; L2 and pixels changed: means over its images." if unlike_bounds(made) else "")
+        + (" Passes: backward, per image, to fit." if any(backward(r) is not None for r in made) else ""),
         "",
-        f"{len(done)} cells, {sum(r['seconds'] for r in done) / 3600:.1f} hours of single processes on "
+        f"{len(done)} cells, {sum(r.seconds for r in done) / 3600:.1f} hours of single processes on "
         f"{', '.join(where) or 'nothing yet'}; PyTorch {', '.join(torch) or '–'}."
         + (f" {failed} failed." if failed else ""),
     ]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from evaluation.rows import ProtectionRow, Row, finished, protections, select
 from evaluation.statistics import interval, paired, relation
-from experiments.grid_report import MEASURED_ON, Row, backward, select
+from experiments.grid_report import MEASURED_ON, backward, ssim
 from experiments.verdicts import LEARNED, Finding, findings
 
 HEAD = ["", "method", "strongest attacker gets back, %", "by", "untouched, %", "beside the first", "seeds"]
@@ -85,24 +86,25 @@ def board(spec: dict[str, Any], rows: list[Row], data: str) -> list[list[str]]:
                 interval(list(untouched.values())).written(100) if untouched else "–",
                 "" if place == 1 else {"above": "worse", "below": "better"}.get(r := relation(paired(worst, first)), r),
                 str(len(worst)),
-                *prices(select(rows, data=data, variant=one.variant)),
+                *prices(select(protections(rows), data=data, variant=one.variant)),
             ]
         )
     return lines
 
 
-def prices(rows: list[Row]) -> list[str]:
+def prices(made: list[ProtectionRow]) -> list[str]:
     """What a protection costs the owner: means over its rows; – where no row tells."""
-    made = [row for row in rows if "imperceptibility" in row]
-    hidden = [row["imperceptibility"]["standard"] for row in made]
-    costs = [row["cost_to_make"] for row in made if "images_per_second" in (row.get("cost_to_make") or {})]
+    hidden = [row.imperceptibility["standard"] for row in made]
+    costs = [row.cost_to_make for row in made if row.cost_to_make]
+    seconds = [cost.fit_seconds for cost in costs if cost.fit_seconds is not None]
     passes = [count for row in made if (count := backward(row)) is not None]
+    speeds = [cost.images_per_second for cost in costs if cost.images_per_second is not None]
     return [
-        f"{mean(one['psnr'] for one in hidden):.1f}" if hidden else "–",
-        f"{mean(one['ssim'] for one in hidden):.3f}" if hidden else "–",
-        f"{mean(cost['fit_seconds'] for cost in costs):.0f}" if costs else "–",
+        f"{mean(one.psnr for one in hidden):.1f}" if hidden else "–",
+        ssim(hidden),
+        f"{mean(seconds):.0f}" if seconds else "–",
         f"{mean(passes):.0f}" if passes else "–",
-        f"{mean(cost['images_per_second'] for cost in costs):,.0f}" if costs else "–",
+        f"{mean(speeds):,.0f}" if speeds else "–",
     ]
 
 
@@ -128,16 +130,16 @@ def _mean(values: tuple[float, ...]) -> str:
 
 def said(spec: dict[str, Any], rows: list[Row], data: str) -> str:
     """How to read the two tables, and what they do not say."""
-    done = [row for row in rows if "error" not in row]
+    done = finished(rows)
     order = standings(spec, rows, data)
     seeds = max((len(one.worst) for one in order), default=0)
     left_out = [victim for victim in spec["victims"] if order and victim not in order[0].counted]
     few = " One seed: the order is a hint, and nothing is said of level or not." if seeds < 2 else ""
     more = f" Not counted, since not every method was measured with them: {', '.join(left_out)}." if left_out else ""
-    where = ", ".join(sorted({row["device"] for row in done}))
-    chance = next((row["chance"] for row in done if "chance" in row), 0.0)
+    where = ", ".join(sorted({row.device for row in done}))
+    chance = next((row.chance for row in done), 0.0)
     return (
         f"`{data}`, {MEASURED_ON[spec['measured_on']]}; chance {100 * chance:.0f} %. In brackets: 95 % intervals over "
         f"seeds (Student's t). Beside the first: by the interval of the differences seed by seed.{few}{more} "
-        f"{sum(row['seconds'] for row in done) / 3600:.1f} hours of single processes on {where or 'nothing yet'}."
+        f"{sum(row.seconds for row in done) / 3600:.1f} hours of single processes on {where or 'nothing yet'}."
     )

@@ -8,14 +8,15 @@ without a defence.
 """
 
 from dataclasses import dataclass
-from statistics import correlation
 from typing import Any
 
 from omegaconf import OmegaConf
+from scipy.stats import spearmanr
 
 from baselines.capabilities import DEFAULT_METHOD
+from evaluation.rows import Row, VictimRow, select, victims
 from experiments.config import CONFIGS, ConfigError, names, near
-from experiments.grid_report import Row, moments, select
+from experiments.grid_report import moments
 from experiments.page import Table
 
 KEYS = {"source", "note", "figures"}
@@ -72,17 +73,17 @@ def beside(spec: dict[str, Any], rows: list[Row]) -> Beside | None:
     """Published numbers beside a grid's own, for CIFAR-10 in the standard setting; None where there are none."""
     lines: list[list[str]] = []
     pairs: list[tuple[float, float]] = []
-    victims = [r for r in rows if r["place"].get("setting") == "standard" and "scores" in r]
+    trained = select(victims(rows), setting="standard")
     for data, pairs_of_data in spec["data"].items():
         if "cifar10" not in f"{data} {(pairs_of_data or {}).get('data.path', '')}":
             continue
         for variant, options in spec["variants"].items():
             method = _published(options or {})
             for victim in spec["victims"] if method else []:
-                found = select(victims, data=data, variant=variant, victim=victim)
+                found = select(trained, data=data, variant=variant, victim=victim)
                 if not found or method is None:
                     continue
-                own = [100 * r["scores"]["accuracy"]["last"] for r in found]
+                own = [100 * r.scores.accuracy.last for r in found]
                 known = CIFAR10_RESNET18[method]
                 average = sum(own) / len(own)
                 pairs.append((average, sum(known) / 2))
@@ -107,10 +108,10 @@ def _published(options: dict[str, Any]) -> str | None:
     return None if options.get("baselines.tap.goal") == "untargeted" else method
 
 
-def verdict(rows: list[Row], average: float, known: tuple[float, float]) -> str:
+def verdict(rows: list[VictimRow], average: float, known: tuple[float, float]) -> str:
     """``reproduced``, ``finding`` with the distance, or ``order only``."""
     same = all(
-        r["recipe"]["arch"] == "resnet18" and r["recipe"]["epochs"] >= 60 and r["images"] >= IMAGES for r in rows
+        r.trained_by.arch == "resnet18" and r.trained_by.epochs >= 60 and (r.images or 0) >= IMAGES for r in rows
     )
     if not same:
         return "order only"
@@ -122,13 +123,8 @@ def order(pairs: list[tuple[float, float]]) -> str:
     """How alike two rankings are: Spearman's correlation of (ours, published), in words."""
     if len(pairs) < 3:
         return "Too few methods to compare their order."
-    ranks = [_ranks([pair[side] for pair in pairs]) for side in (0, 1)]
-    if any(len(set(r)) == 1 for r in ranks):
+    ours, theirs = zip(*pairs, strict=True)
+    if len(set(ours)) == 1 or len(set(theirs)) == 1:
         return "Ours are all alike: there is no order to compare."
-    rho = correlation(*ranks)
+    rho = float(spearmanr(ours, theirs).statistic)
     return f"Order of {len(pairs)} lines, ours and the mean of both sources: Spearman's correlation {rho:.2f}."
-
-
-def _ranks(values: list[float]) -> list[float]:
-    """Ranks from 0; equal values share the mean of theirs."""
-    return [sum(w < v for w in values) + (values.count(v) - 1) / 2 for v in values]

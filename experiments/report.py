@@ -6,7 +6,7 @@ sheets of the images are taken from disk, where they are.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -14,12 +14,32 @@ from typing import Any
 from baselines.capabilities import DEFAULT_METHOD
 from datamodules.files import write_atomic
 from datamodules.images import folder_name
-from datamodules.renames import current_spec, read_row
+from datamodules.renames import current_spec
 from evaluation.pictures import PICTURES, SHEETS
+from evaluation.rows import (
+    CELLS,
+    SPEC,
+    Cost,
+    Diagnostics,
+    GitState,
+    NoiseSize,
+    Place,
+    ProtectionRow,
+    Row,
+    VictimRow,
+    VictimScores,
+    finished,
+    from_json,
+    protections,
+    read_rows,
+    select,
+    unique,
+    victims,
+)
 from experiments.config import Config, leaves
 from experiments.costs import costs
 from experiments.folder import RunError, newest, rank_zero_print
-from experiments.grid_report import CELLS, MEASURED_ON, SPEC, moments, select, unique
+from experiments.grid_report import MEASURED_ON, moments, ssim
 from experiments.page import Block, Heading, Items, Picture, Table, Text, Verdicts, to_html, to_markdown
 from experiments.published import NOTE, beside, read_published
 from experiments.verdicts import (
@@ -27,7 +47,6 @@ from experiments.verdicts import (
     PROTECTED,
     REMAINDER,
     Finding,
-    Row,
     failed,
     findings,
     missing,
@@ -69,7 +88,7 @@ class ReportInput:
     name: str
     spec: dict[str, Any]
     rows: list[Row]
-    pictures: Mapping[tuple[str, str], Path]
+    pictures: Mapping[tuple[str, str | None], Path]
     void: str = ""
 
 
@@ -114,15 +133,12 @@ def write(folder: Path, asked: ReportInput) -> None:
 
 def input_of_grid(folder: Path, store: Path) -> ReportInput:
     """A grid's folder as a report is about it; the picture sheets are in the store."""
-    lines = (folder / CELLS).read_text().split("\n")[:-1]  # a torn last line is a cell that is to be computed again
-    rows = list({(row["key"], json.dumps(row["place"])): row for row in map(read_row, lines)}.values())
-    made = [r for r in rows if "victim" not in r["place"]]
-    pictures: dict[tuple[str, str], Path] = {}
-    for row in made:
-        place = row["place"]
-        sheets = store / row["key"] / PICTURES
-        if (place["data"], place["variant"]) not in pictures and sheets.is_dir():
-            pictures[place["data"], place["variant"]] = sheets
+    rows = list({(row.key, row.place): row for row in read_rows(folder / CELLS)}.values())
+    pictures: dict[tuple[str, str | None], Path] = {}
+    for row in protections(rows):
+        sheets = store / row.key / PICTURES
+        if sheets.is_dir():
+            pictures.setdefault((row.place.data, row.place.variant), sheets)
     return ReportInput(folder.resolve().name, current_spec(json.loads((folder / SPEC).read_text())), rows, pictures)
 
 
@@ -141,43 +157,40 @@ def input_of_run(folder: Path, results: dict[str, Any]) -> ReportInput:
     own = {seed: folder / f"seed-{seed}" if len(seeds) > 1 else folder for seed in seeds}
     rows: list[Row] = []
     for entry in results["seeds"]:
-        seconds, diagnostics = entry["seconds"], entry["diagnostics"]
-        shared = {"chance": results["chance"], **{k: where[k] for k in ("device", "versions", "git")}}
-        place = {"data": data, "variant": variant, "seed": entry["seed"]}
+        seconds, diagnostics = entry["seconds"], dict(entry["diagnostics"])
+        swap, sizes = diagnostics.pop("swap"), entry["imperceptibility"]
+        shared = {"key": "", "cost": 0.0, "needs": "", "chance": results["chance"]}
+        shared |= {"device": where["device"], "versions": where["versions"]}
+        shared |= {"git": from_json(GitState, where["git"]) if where["git"] else None}
+        place = Place(data=data, variant=variant, seed=entry["seed"])
         stages = {k: seconds[k] for k in ("training", "export") if k in seconds}
         rows.append(
-            {
-                "place": place,
-                "stages": stages,
-                "epsilon": results["epsilon"],
-                **({"cost_to_make": entry["cost"]} if "images_per_second" in entry.get("cost", {}) else {}),
-                "imperceptibility": {
-                    s: entry["imperceptibility"][s] for s in PROTECTED if s in entry["imperceptibility"]
-                },
-                "named": diagnostics.get("named"),
-                "noise_only": diagnostics["noise_only"],
-                "detection": diagnostics.get("detection", {}),
-                "seconds": sum(stages.values()),
+            ProtectionRow(
+                place=place,
+                stages=stages,
+                cost_to_make=from_json(Cost, entry.get("cost", {})),
+                epsilon=results["epsilon"],
+                imperceptibility={s: from_json(NoiseSize, sizes[s]) for s in PROTECTED if s in sizes},
+                **vars(from_json(Diagnostics, {"named": None} | diagnostics)),
+                seconds=sum(stages.values()),
                 **shared,
-            }
+            )
         )
         for setting in (s for s in MEANING if s in entry):
-            here = place | {"setting": setting, "victim": victim}
             own_recipe = recipe if setting in PROTECTED or setting in REMAINDER.values() else recipe.on_clean
-            if setting not in PROTECTED:
-                del here["variant"]
+            protection = variant if setting in PROTECTED else None
             path = own[entry["seed"]] / "victims" / f"{setting}.json"
+            curve = json.loads(path.read_text())["curve"] if path.is_file() else []
+            found = {"scores": entry[setting], "curve": curve, "swap": swap.get(setting)}
             rows.append(
-                {
-                    "place": here,
-                    "scores": entry[setting],
-                    "curve": json.loads(path.read_text())["curve"] if path.is_file() else [],
-                    "swap": diagnostics["swap"].get(setting),
-                    "majority": results["majority"],
-                    "recipe": own_recipe.decisive() | {"defence": recipe.defence},
-                    "seconds": seconds.get(f"victim_{setting}", 0.0),
+                VictimRow(
+                    place=replace(place, variant=protection, setting=setting, victim=victim),
+                    **vars(from_json(VictimScores, found)),
+                    majority=results["majority"],
+                    recipe=own_recipe.decisive() | {"defence": recipe.defence},
+                    seconds=seconds.get(f"victim_{setting}", 0.0),
                     **shared,
-                }
+                )
             )
     usual = dict(leaves(asdict(Config())))
     options = {
@@ -244,7 +257,7 @@ def document(asked: ReportInput, found: list[Finding], drawn: dict[str, bytes]) 
         "unseen images that the method classifies correctly (balanced), and swap: how often victims answer the "
         "noise's label when it sits on another image."
     )
-    yield protections(asked)
+    yield noise_table(asked)
     if (known := beside(spec, asked.rows)) is not None:
         yield Heading(2, "Published numbers")
         yield Text(NOTE)
@@ -353,41 +366,38 @@ def _pictures(asked: ReportInput) -> Iterator[Block]:
         )
 
 
-def protections(asked: ReportInput) -> Table:
+def noise_table(asked: ReportInput) -> Table:
     """A line for each data set, variant and setting: what the noise looks like, and what can be read from it."""
     head = ["data", "variant", "setting", "ε", "largest change", "L2", "PSNR, dB", "worst PSNR, dB", "SSIM"]
     head += ["linear probe", "conv probe", "B classified correctly", "swap", "found (AUROC)", "stands out"]
     rows = []
-    made = [r for r in asked.rows if "victim" not in r["place"]]
+    made = protections(asked.rows)
     for data in asked.spec["data"]:
         for variant in asked.spec["variants"]:
             for setting in PROTECTED:
-                own = [r for r in select(made, data=data, variant=variant) if setting in r["imperceptibility"]]
+                own = [r for r in select(made, data=data, variant=variant) if setting in r.imperceptibility]
                 if not own:
                     continue
-                hidden = [r["imperceptibility"][setting] for r in own]
-                ssim = [h["ssim"] for h in hidden if h["ssim"] is not None]
+                hidden = [r.imperceptibility[setting] for r in own]
                 read = [
-                    [r["noise_only"][probe][setting] for r in own if r["noise_only"][probe].get(setting) is not None]
+                    [value for r in own if (value := r.noise_only[probe].get(setting)) is not None]
                     for probe in ("linear", "conv")
                 ]
-                named = [r["named"]["balanced_accuracy"] for r in own if r.get("named")] if setting == "fast" else []
-                victims = select(
-                    [r for r in asked.rows if "victim" in r["place"]], data=data, variant=variant, setting=setting
-                )
-                seen = [d[setting] for r in own if setting in (d := r.get("detection", {}))]  # absent from older rows
-                best = [max(d.values(), key=lambda found: found["images"]) for d in seen]
-                bounds = sorted({r["epsilon"] for r in own if r.get("epsilon") is not None})
+                named = [r.named.balanced_accuracy for r in own if r.named] if setting == "fast" else []
+                trained = select(victims(asked.rows), data=data, variant=variant, setting=setting)
+                seen = [r.detection[setting] for r in own if r.detection and setting in r.detection]
+                best = [max(d.values(), key=lambda found: found.images) for d in seen]
+                bounds = sorted({r.epsilon for r in own if r.epsilon})
                 rows.append(
                     [
                         *(data, variant, setting, ", ".join(f"{b:g}/255" for b in bounds) or "–"),
-                        f"{255 * max(h['linf'] for h in hidden):.0f}/255",
-                        *(f"{mean(h['l2'] for h in hidden):.2f}", moments([h["psnr"] for h in hidden])),
-                        *(f"{min(h['psnr_min'] for h in hidden):.1f}", f"{mean(ssim):.3f}" if ssim else "–"),
+                        f"{255 * max(h.linf for h in hidden):.0f}/255",
+                        *(f"{mean(h.l2 for h in hidden):.2f}", moments([h.psnr for h in hidden])),
+                        *(f"{min(h.psnr_min for h in hidden):.1f}", ssim(hidden)),
                         *map(percent, read),
-                        *(percent(named), percent([r["swap"] for r in victims if r.get("swap") is not None])),
-                        f"{mean(d['images'] for d in best):.2f}" if best else "–",
-                        " → ".join(percent([d[f"set_{kind}"] for d in best]) for kind in ("clean", "protected"))
+                        *(percent(named), percent([r.swap for r in trained if r.swap is not None])),
+                        f"{mean(d.images for d in best):.2f}" if best else "–",
+                        f"{percent([d.set_clean for d in best])} → {percent([d.set_protected for d in best])}"
                         if best
                         else "–",
                     ]
@@ -402,13 +412,13 @@ def _protocol(spec: dict[str, Any], rows: list[Row]) -> Iterator[Block]:
         f"on {MEASURED_ON[spec['measured_on']]}. Noise is added once per image, before augmentation."
     )
     yield Items([MEANING[s] for s in spec["settings"]])
-    done = [r for r in rows if "recipe" in r]
-    keys = list(dict.fromkeys(key for r in done for key in r["recipe"]))
+    trained = victims(rows)
+    keys = list(dict.fromkeys(key for r in trained for key in r.recipe))
     lines: dict[tuple[str, ...], None] = {}
     for data in spec["data"]:
         for victim in spec["victims"]:
-            for row in select(done, data=data, victim=victim):
-                lines[data, victim, *(_shown(row["recipe"].get(key, "–")) for key in keys)] = None
+            for row in select(trained, data=data, victim=victim):
+                lines[data, victim, *(_shown(row.recipe.get(key, "–")) for key in keys)] = None
     yield Table("Recipes of the victims", ["data", "victim", *keys], [list(line) for line in lines])
     options = []
     for section in ("data", "variants", "victims"):
@@ -420,14 +430,13 @@ def _protocol(spec: dict[str, Any], rows: list[Row]) -> Iterator[Block]:
     )
     counts = []
     for data in spec["data"]:
-        here = [r for r in select(rows, data=data) if "victim" in r["place"]]
-        trained = [
-            ", ".join(sorted({str(r["images"]) for r in here if r["place"]["setting"] == s and "images" in r})) or "–"
-            for s in (*CLEAN.values(),)[:2]
-        ]
-        if here:
-            majority = {f"{100 * r['majority']:.0f} %" for r in here if "majority" in r}
-            counts.append([data, *trained, f"{100 * here[0]['chance']:.0f} %", ", ".join(sorted(majority)) or "–"])
+        if here := select(trained, data=data):
+            counted = [
+                ", ".join(sorted({str(r.images) for r in select(here, setting=s) if r.images is not None})) or "–"
+                for s in (*CLEAN.values(),)[:2]
+            ]
+            majority = {f"{100 * r.majority:.0f} %" for r in here}
+            counts.append([data, *counted, f"{100 * here[0].chance:.0f} %", ", ".join(sorted(majority))])
     yield Table("Data", ["data", "images of part A", "images of part B", "chance", "majority class"], counts)
 
 
@@ -438,40 +447,33 @@ def _shown(value: Any) -> str:
 
 
 def _cost(spec: dict[str, Any], rows: list[Row]) -> Iterator[Block]:
-    done = [r for r in rows if "error" not in r]
-    made = [r for r in done if "victim" not in r["place"]]
-    trained = [r for r in done if "victim" in r["place"]]
+    done, made, trained = finished(rows), protections(rows), victims(rows)
     yield Text(
-        f"{len(done)} cells, {sum(r['seconds'] for r in done) / 3600:.1f} hours of single processes; of these "
-        f"{sum(r['seconds'] for r in trained) / 3600:.1f} for {len(trained)} victims."
+        f"{len(done)} cells, {sum(r.seconds for r in done) / 3600:.1f} hours of single processes; of these "
+        f"{sum(r.seconds for r in trained) / 3600:.1f} for {len(trained)} victims."
     )
     lines = []
     for data in unique(done, "data"):
         for variant in spec["variants"]:
             own = select(made, data=data, variant=variant)
             if own:
-                stages = [moments([r["stages"].get(s, 0.0) for r in own], 1 / 60) for s in ("training", "export")]
-                victims = [
-                    r["seconds"] for r in select(trained, data=data) if r["place"].get("variant") in (variant, None)
-                ]
-                lines.append([data, variant, *stages, moments(victims, 1 / 60)])
+                stages = [moments([r.stages.get(s, 0.0) for r in own], 1 / 60) for s in ("training", "export")]
+                each = [r.seconds for r in select(trained, data=data, variant=variant)]
+                lines.append([data, variant, *stages, moments(each, 1 / 60)])
     head = ["data", "variant", "fitting the method", "protecting and storing", "one victim"]
     yield Table("Minutes, mean ± standard deviation", head, lines)
     if (paid := costs(spec, rows)) is not None:
         yield paid
-    facts = []
-    for name in ("device", "git", "versions"):
-        found = list(dict.fromkeys(_surroundings(r[name]) for r in done if name in r))
-        facts.append([{"git": "commit", "versions": "versions"}.get(name, name), "; ".join(found) or "–"])
-    yield Table("Where it ran", ["what", "found"], facts)
+    facts = {
+        "device": [r.device for r in done],
+        "commit": [_commit(r.git) for r in done],
+        "versions": [", ".join(f"{name} {version}" for name, version in r.versions.items()) for r in done],
+    }
+    told = [[name, "; ".join(dict.fromkeys(found)) or "–"] for name, found in facts.items()]
+    yield Table("Where it ran", ["what", "found"], told)
 
 
-def _surroundings(value: Any) -> str:
-    if value is None:
+def _commit(git: GitState | None) -> str:
+    if git is None:
         return "not in a checkout"
-    if isinstance(value, str):
-        return value
-    if "commit" in value:
-        found: str = value["commit"] + (" and uncommitted changes" if value["changed"] else "")
-        return found
-    return ", ".join(f"{name} {version}" for name, version in value.items())
+    return git.commit + (" and uncommitted changes" if git.changed else "")

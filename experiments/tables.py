@@ -1,6 +1,6 @@
 """Writes the tables of README.md and docs/ from results/ and from the data modules: ``make tables``.
 
-No number is typed by hand.
+No number is typed by hand. The schema of rows is written, too, from their classes.
 """
 
 import json
@@ -13,12 +13,13 @@ from statistics import mean
 from typing import Any
 
 from baselines.info import method_infos
-from datamodules.renames import current_spec, read_row
+from datamodules.renames import current_spec
+from evaluation.rows import CELLS, SPEC, Row, finished, protections, read_rows, schema, select, victims
 from experiments.architecture import inventory, picture
 from experiments.costs import costs
 from experiments.data import MODULES, module_of
 from experiments.figures import share_map, survival
-from experiments.grid_report import CELLS, MEASURED_ON, Row, by_victim, moments, notes, scored, select
+from experiments.grid_report import MEASURED_ON, by_victim, moments, notes, scored, ssim
 from experiments.grid_report import table as table_of_grid
 from experiments.leaderboard import accuracies, board, said
 from experiments.published import beside
@@ -77,13 +78,11 @@ def grid_table(name: str) -> str:
     return "\n".join([table_of_grid(rows), "", *notes(spec, rows)])
 
 
-def survival_table(
-    variant: str, name: str = "survival", setting: str = "standard", victims: tuple[str, ...] = ()
-) -> str:
+def survival_table(variant: str, name: str = "survival", setting: str = "standard", only: tuple[str, ...] = ()) -> str:
     """A committed grid's table with a column for each victim (or some of them), and where it was computed."""
     rows, spec = rows_of(name)
-    rows = [r for r in rows if not victims or r["place"].get("victim", victims[0]) in victims]
-    where = sorted({r["device"] for r in rows if "error" not in r})
+    rows = [r for r in rows if not only or r.place.victim in (None, *only)]
+    where = sorted({r.device for r in finished(rows)})
     note = (
         "Balanced accuracy in % at the victim's last epoch, clean → protected, mean ± standard deviation over seeds "
         f"{', '.join(map(str, spec['seeds']))}, on {MEASURED_ON[spec['measured_on']]}. On {', '.join(where)}."
@@ -94,7 +93,6 @@ def survival_table(
 def candidates() -> str:
     """What each choice of the game buys: networks trained by ``experiments.gpu.pretraining``, a line for each set."""
     rows, spec = rows_of("pretraining")
-    made = [r for r in rows if "victim" not in r["place"]]
     head = [
         "game",
         "data",
@@ -114,13 +112,13 @@ def candidates() -> str:
         place = {"data": data, "variant": variant}
         cells = [scored(rows, "standard", **place, victim=v) for v in spec["victims"]]
         cells += [scored(rows, "fast", **place, victim=v) for v in FAST]
-        found = select(made, **place)
-        hidden = [r["imperceptibility"]["standard"] for r in found]
-        cells += [moments([h["psnr"] for h in hidden]), f"{mean(h['ssim'] for h in hidden):.3f}" if hidden else "–"]
-        cells += [moments([r["survival"]["standard"]["gray"] for r in found], 100)]
-        cells += [moments([r["variation"]["standard"] for r in found], 100)]
+        found = select(protections(rows), **place)
+        hidden = [r.imperceptibility["standard"] for r in found]
+        cells += [moments([h.psnr for h in hidden]), ssim(hidden)]
+        cells += [moments([r.survival["standard"]["gray"] for r in found if r.survival], 100)]
+        cells += [moments([r.variation["standard"] for r in found if r.variation], 100)]
         lines.append([variant, f"`{data}`", *cells])
-    where = sorted({r["device"] for r in rows if "error" not in r})
+    where = sorted({r.device for r in finished(rows)})
     return as_table(lines) + (
         "\n\nBalanced accuracy in % at the victim's last epoch, on training images that the victim does not train on; "
         f"seeds {', '.join(map(str, spec['seeds']))}. Shares of the noise's energy, in %: luma, that gray leaves; "
@@ -181,8 +179,7 @@ def leaderboard(name: str) -> str:
 def rows_of(name: str) -> tuple[list[Row], dict[str, Any]]:
     """A committed grid's rows, and what it was asked."""
     folder = ROOT / "results" / "grids" / name
-    rows = [read_row(line) for line in (folder / CELLS).read_text().splitlines()]
-    return rows, current_spec(json.loads((folder / "grid.json").read_text()))
+    return read_rows(folder / CELLS), current_spec(json.loads((folder / SPEC).read_text()))
 
 
 # clean accuracy in %, of 94.68 without: ResNet-18 on the whole CIFAR-10 (README of Image Shortcut Squeezing)
@@ -194,13 +191,13 @@ def clean_columns(*grids: str) -> str:
     found: dict[str, dict[str, str]] = {}
     for name in grids:
         rows, spec = rows_of(name)
-        clean = [r for r in rows if r["place"].get("setting") == "clean" and "scores" in r]
+        clean = select(victims(rows), setting="clean")
         for data, (victim, options) in product(spec["data"], spec["victims"].items()):
             defence = options.get("victim.defence")
             without = {key: value for key, value in options.items() if key != "victim.defence"}
             plain = next(other for other, known in spec["victims"].items() if known == without)
             own, base = (
-                [100 * r["scores"]["accuracy"]["last"] for r in select(clean, data=data, victim=which)]
+                [100 * r.scores.accuracy.last for r in select(clean, data=data, victim=which)]
                 for which in (victim, plain)
             )
             if defence and own and base:
@@ -345,13 +342,11 @@ def fitting(name: str) -> str:
 
 def compared(name: str) -> str:
     """A committed comparison's costs and accuracies, and published ones beside; says so where it was not run yet."""
-    folder = ROOT / "results" / "grids" / name
-    if not folder.exists():
+    if not (ROOT / "results" / "grids" / name).exists():
         return (
             f"Not run yet (`make compare DATA={name.removeprefix('compare_')}`): no figure compares these methods here."
         )
-    spec = json.loads((folder / "grid.json").read_text())
-    rows = [read_row(line) for line in (folder / CELLS).read_text().splitlines()]
+    rows, spec = rows_of(name)
     found, published = costs(spec, rows), beside(spec, rows)
     priced = as_table([found.head, *found.rows]) if found else "Costs were not measured."
     known = ["", as_table([published.table.head, *published.table.rows]), "", published.said] if published else []
@@ -473,7 +468,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "results/digits_cpu.json": lambda: markdown(load("digits_cpu")),
         "gan/shipped/results.json": photos,
-        "results/grids/survival": lambda: survival_table("as it comes", victims=SURVIVAL),
+        "results/grids/survival": lambda: survival_table("as it comes", only=SURVIVAL),
     },
     "docs/ARCHITECTURE.md": {
         "experiments/architecture.py, picture": picture,
@@ -540,7 +535,8 @@ def rendered(document: str) -> str:
 if __name__ == "__main__":
     for document in PLACES:
         (ROOT / document).write_text(rendered(document))
-    shown = [r for r in rows_of("survival")[0] if r["place"].get("victim", SURVIVAL[0]) in SURVIVAL]
+    (ROOT / "evaluation" / "rows.schema.json").write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
+    shown = [r for r in rows_of("survival")[0] if r.place.victim in (None, *SURVIVAL)]
     (ROOT / "docs" / "pictures" / "survival.png").write_bytes(survival(shown, "as it comes"))
     compared_rows, compared_spec = rows_of("benchmark")
     if map_of_shares := share_map("standard", findings(compared_spec, compared_rows)):

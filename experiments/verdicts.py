@@ -7,15 +7,14 @@ unprotected. 0 %: it learned nothing; 100 %: the protection did nothing.
 
 import csv
 import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from statistics import mean, stdev
 from typing import Any
 
+from evaluation.rows import Row, VictimRow, failures, select, victims
 from experiments.page import Verdict
-from victims.config import PROTECTED_PART, Recipe
 
-Row = dict[str, Any]
 STOPPED, WEAKENED = 0.10, 0.50  # largest recovered share that is called so; above: not protected
 LEARNED = 0.10  # by how much the clean victim must pass chance before anything is concluded from it
 ENOUGH_SEEDS = 3
@@ -113,58 +112,44 @@ def findings(spec: dict[str, Any], rows: list[Row]) -> list[Finding]:
     found = []
     settings = [s for s in CLEAN if s in spec["settings"]]
     for data, variant, setting, victim in product(spec["data"], spec["variants"], settings, spec["victims"]):
-        here = [r for r in rows if r["place"].get("variant", variant) == variant]  # most clean victims are of all
-        own = [r for r in here if _at(r, data, setting, victim)]
-        twins = [r for r in here if _at(r, data, CLEAN[setting], victim)]
-        alone = [r for r in here if _at(r, data, REMAINDER.get(setting, ""), victim)]
+        here = select(rows, data=data, victim=victim, variant=variant)  # most clean victims are of all variants
+        own = select(here, setting=setting)
+        twins = select(here, setting=CLEAN[setting])
+        alone = select(here, setting=REMAINDER.get(setting, ""))
         if not own:
             continue
-        done = {r["place"]["seed"]: r for r in own if "error" not in r}
-        pairs = [(r, twin) for seed, r in sorted(done.items()) if (twin := _twin(r, twins, seed))]
-        scores = [r["scores"]["balanced_accuracy"] for r, _ in pairs]
+        done = {r.place.seed: r for r in victims(own)}
+        pairs = [(r, twin) for _, r in sorted(done.items()) if (twin := _twin(r, victims(twins)))]
+        scores = [r.scores.balanced_accuracy for r, _ in pairs]
         found.append(
             Finding(
                 data,
                 variant,
                 setting,
                 victim,
-                next((r["chance"] for r in own + twins if "chance" in r), 0.0),
-                tuple(r["place"]["seed"] for r, _ in pairs),
-                tuple(twin["scores"]["balanced_accuracy"]["last"] for _, twin in pairs),
-                tuple(s["last"] for s in scores),
-                tuple(s["selected"] for s in scores),
-                tuple(s["peak"] for s in scores),
-                tuple(r["swap"] for r, _ in pairs if r.get("swap") is not None),
-                tuple(r["scores"]["balanced_accuracy"]["last"] for r in alone if "error" not in r),
-                sum("error" in r for r in own + twins + alone),
+                next((r.chance for r in victims(own + twins)), 0.0),
+                tuple(r.place.seed for r, _ in pairs),
+                tuple(twin.scores.balanced_accuracy.last for _, twin in pairs),
+                tuple(s.last for s in scores),
+                tuple(s.selected for s in scores),
+                tuple(s.peak for s in scores),
+                tuple(r.swap for r, _ in pairs if r.swap is not None),
+                tuple(r.scores.balanced_accuracy.last for r in victims(alone)),
+                len(failures(own + twins + alone)),
             )
         )
     return found
 
 
-def _at(row: Row, data: str, setting: str, victim: str) -> bool:
-    place = row["place"]
-    return (place["data"], place.get("setting"), place.get("victim")) == (data, setting, victim)
-
-
-def _twin(row: Row, clean: list[Row], seed: int) -> Row | None:
+def _twin(row: VictimRow, clean: list[VictimRow]) -> VictimRow | None:
     """The clean victim of the same seed and recipe, on as many images; None without exactly one."""
-    counted = row["place"]["setting"] != "misclassified"
+    counted = row.place.setting != "misclassified"
     fits = [
         r
         for r in clean
-        if r["place"]["seed"] == seed
-        and "error" not in r
-        and _used(r.get("recipe")) == _used(row.get("recipe"))
-        and (not counted or r.get("images") == row.get("images"))
+        if r.place.seed == row.place.seed and r.trained_by == row.trained_by and (not counted or r.images == row.images)
     ]
     return fits[0] if len(fits) == 1 else None
-
-
-def _used(recipe: dict[str, Any] | None) -> dict[str, Any]:
-    """What a recipe uses: options at their default are not in every row; which images are protected is left out."""
-    usual = {f.name: f.default for f in fields(Recipe)} | {"milestones": None}
-    return {k: v for k, v in (recipe or {}).items() if k not in PROTECTED_PART and v != usual.get(k)}
 
 
 def percent(values: tuple[float, ...] | list[float], digits: int = 0) -> str:
@@ -267,7 +252,7 @@ def _beside(group: list[Finding]) -> list[str]:
 
 def failed(rows: list[Row]) -> list[str]:
     """Each failed cell and its error."""
-    return [f"{described(row['place'])}: {row['error']}" for row in rows if "error" in row]
+    return [f"{row.place}: {row.error}" for row in failures(rows)]
 
 
 def missing(spec: dict[str, Any], rows: list[Row]) -> list[str]:
@@ -280,27 +265,21 @@ def missing(spec: dict[str, Any], rows: list[Row]) -> list[str]:
     clean = [s for s in spec["settings"] if s in CLEAN.values()]  # a remainder is never asked for
     for data in spec["data"]:
         for variant in ("", *spec["variants"]):
-            mine = [r["place"] for r in rows if r["place"]["data"] == data]
-            mine = [place for place in mine if variant in ("", place.get("variant"))]
+            mine = [r.place for r in rows if r.place.data == data and variant in ("", r.place.variant)]
             settings = clean if not variant else [s for s in spec["settings"] if s not in clean]
-            here = {"data": data} | ({"variant": variant} if variant else {})
+            here = f"data {data}" + (f", variant {variant}" if variant else "")
             for setting in settings:
-                places = {(p["seed"], p["victim"]) for p in mine if p.get("setting") == setting}
+                places = {(p.seed, p.victim) for p in mine if p.setting == setting}
                 if not places:
                     reason = "it does not apply (a method that needs labels, no part B), or it is not computed yet"
-                    lines.append(f"{described(here | {'setting': setting})}: no cell; {reason}")
+                    lines.append(f"{here}, setting {setting}: no cell; {reason}")
                     continue
                 lines += [
-                    f"{described(here | {'seed': seed, 'setting': setting, 'victim': victim})}: not computed"
+                    f"{here}, seed {seed}, setting {setting}, victim {victim}: not computed"
                     for seed, victim in product(spec["seeds"], spec["victims"])
                     if (seed, victim) not in places
                 ]
     return lines
-
-
-def described(place: dict[str, Any]) -> str:
-    """A place in words."""
-    return ", ".join(f"{key} {value}" for key, value in place.items())
 
 
 COLUMNS = (

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_rows import victim
 from PIL import Image
 
 from callbacks.stopping import StopOnNan
@@ -30,21 +31,21 @@ def pair(change: int, size: int = 16) -> tuple[ImageSet, ImageSet]:
 
 def test_imperceptibility_by_hand() -> None:
     found = Imperceptibility().run(*pair(8))
-    assert found["linf"] == pytest.approx(8 / 255)
-    assert found["l2"] == pytest.approx(8 / 255 * 16, rel=1e-5)
-    assert (found["l2_max"], found["l0"]) == (pytest.approx(found["l2"]), 256)
+    assert found.linf == pytest.approx(8 / 255)
+    assert found.l2 == pytest.approx(8 / 255 * 16, rel=1e-5)
+    assert (found.l2_max, found.l0) == (pytest.approx(found.l2), 256)
     clean, stored = pair(0)
     stored.images[3, 0, 5, 5] = 200
     stored.images[4, 0, :2, 5] = 110
     one = Imperceptibility().run(clean, stored)
-    assert (one["l0"], one["l0_max"], one["linf"]) == (3 / 30, 2, 100 / 255)
-    assert (one["l2_max"], one["l2"]) == pytest.approx((100 / 255, (100 + 200**0.5) / 255 / 30))
-    assert found["psnr_min"] == pytest.approx(found["psnr"], rel=1e-5)
-    assert found["psnr"] == pytest.approx(20 * np.log10(255 / 8), abs=1e-3)
-    assert found["ssim"] is not None
-    assert 0.9 < found["ssim"] < 1
-    assert Imperceptibility().run(*pair(0))["ssim"] == pytest.approx(1)
-    assert Imperceptibility().run(*pair(8, size=8))["ssim"] is None
+    assert (one.l0, one.l0_max, one.linf) == (3 / 30, 2, 100 / 255)
+    assert (one.l2_max, one.l2) == pytest.approx((100 / 255, (100 + 200**0.5) / 255 / 30))
+    assert found.psnr_min == pytest.approx(found.psnr, rel=1e-5)
+    assert found.psnr == pytest.approx(20 * np.log10(255 / 8), abs=1e-3)
+    assert found.ssim is not None
+    assert 0.9 < found.ssim < 1
+    assert Imperceptibility().run(*pair(0)).ssim == pytest.approx(1)
+    assert Imperceptibility().run(*pair(8, size=8)).ssim is None
 
 
 def coded(amount: int, seed: int = 0, count: int = 90) -> tuple[ImageSet, ImageSet]:
@@ -141,7 +142,7 @@ def test_grid_shows_clean_protected_and_amplified_noise(channels: int, tmp_path:
 
 
 def test_curves_become_a_picture(tmp_path: Path) -> None:
-    plot_curves({"clean": [{"epoch": 1, "accuracy": 0.5}, {"epoch": 4, "accuracy": 0.9}]}, 0.1, tmp_path / "curves.png")
+    plot_curves({"clean": list(victim("clean", 0, 0.5).curve)}, 0.1, tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size == (720, 408)
 
 

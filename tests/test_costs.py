@@ -1,13 +1,16 @@
 """What protections cost beside ours, and published numbers beside ours: from rows alone."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from made_rows import HIDDEN, made, recipe, victim
 
-from experiments.costs import break_even, costs, in_words
+from evaluation.rows import Cost, ProtectionRow, Row, VictimRow
+from experiments.costs import MeanCost, break_even, costs, in_words
 from experiments.published import CIFAR10_RESNET18, beside, order
 
-OURS = {"fit_seconds": 100.0, "images": 500, "images_per_second": 1000.0}
+OURS = MeanCost(100.0, 500, 1000.0)
 
 
 @pytest.mark.parametrize(
@@ -23,39 +26,42 @@ OURS = {"fit_seconds": 100.0, "images": 500, "images_per_second": 1000.0}
 def test_break_even_is_where_the_seconds_are_equal(
     theirs: tuple[float, int, float], anew: bool, expected: float | None
 ) -> None:
-    other = dict(zip(("fit_seconds", "images", "images_per_second"), theirs, strict=True))
+    other = MeanCost(*theirs)
     found = break_even(OURS, other, anew)
     assert found == (expected if not expected else pytest.approx(expected, rel=1e-6))
     if found:
-        own = OURS["fit_seconds"] + found / OURS["images_per_second"]
-        fits = found / other["images"] if anew else 1
-        assert own == pytest.approx(fits * other["fit_seconds"] + found / other["images_per_second"])
+        own = OURS.fit_seconds + found / OURS.images_per_second
+        fits = found / other.images if anew else 1
+        assert own == pytest.approx(fits * other.fit_seconds + found / other.images_per_second)
 
 
-def made(variant: str, cost: dict[str, float] | None, fast: bool) -> dict[str, Any]:
-    hidden: dict[str, Any] = {"standard": {}} | ({"fast": {}} if fast else {})
-    place = {"data": "d", "variant": variant, "seed": 0}
-    return {"place": place, "cost_to_make": cost, "imperceptibility": hidden}
+def protection(variant: str, cost: Cost | None, fast: bool) -> ProtectionRow:
+    return made(cost, {"standard": HIDDEN} | ({"fast": HIDDEN} if fast else {}), variant=variant)
 
 
 def test_costs_are_one_line_per_variant_and_say_who_is_cheaper() -> None:
     spec = {"variants": {"ours": {}, "slow": {"method": "tap"}, "old": {"method": "emn"}}}
-    slow = {"fit_seconds": 50.0, "images": 500, "images_per_second": 1e6, "forward": 66.0, "backward": 65.0}
-    rows = [made("ours", OURS | {"backward": 7.0}, True), made("slow", slow, False), made("old", None, False)]
+    ours = Cost(fit_seconds=100.0, images=500, images_per_second=1000.0, backward=7.0)
+    slow = Cost(fit_seconds=50.0, images=500, images_per_second=1e6, forward=66.0, backward=65.0)
+    rows: list[Row] = [
+        protection("ours", ours, True),
+        protection("slow", slow, False),
+        protection("old", None, False),
+        protection("old", Cost(backward=1.0), False),
+    ]
     table = costs(spec, rows)
     assert table is not None
     assert table.rows == [
         ["d", "ours", "100.0", "–", "7.0", "1,000", "–"],
         ["d", "slow", "50.0", "66.0", "65.0", "1,000,000", "1,010 images"],
     ]
-    assert costs(spec, [made("old", None, False)]) is None
+    assert costs(spec, rows[2:]) is None
     assert [in_words(n) for n in (None, 0.0, 1234.4)] == ["never", "the first image", "1,234 images"]
 
 
-def victim(variant: str, accuracy: float, arch: str = "narrow", images: int = 2000) -> dict[str, Any]:
-    place = {"data": "cifar10_part", "variant": variant, "victim": "v", "setting": "standard", "seed": 0}
-    scores = {"accuracy": {"last": accuracy}}
-    return {"place": place, "scores": scores, "recipe": {"arch": arch, "epochs": 60}, "images": images}
+def trained(variant: str, accuracy: float, **changes: Any) -> VictimRow:
+    stated = recipe(epochs=60, **changes)
+    return victim("standard", 0, accuracy, data="cifar10_part", variant=variant, images=2000, recipe=stated)
 
 
 def test_published_numbers_stand_beside_ours_and_say_what_they_allow() -> None:
@@ -68,13 +74,16 @@ def test_published_numbers_stand_beside_ours_and_say_what_they_allow() -> None:
         "ours": {},
     }
     spec = {"data": {"cifar10_part": {}}, "variants": variants, "victims": {"v": {}}}
-    rows = [victim(name, 0.1 + 0.1 * i) for i, name in enumerate(variants)]
+    rows: list[Row] = [trained(name, 0.1 + 0.1 * i) for i, name in enumerate(variants)]
     found = beside(spec, rows)
     assert found is not None
     assert [row[1] for row in found.table.rows] == ["tap", "emn", "hypo"]  # one bound and kind, as published
     assert {row[-1] for row in found.table.rows} == {"order only"}
     assert "Spearman's correlation 1.00" in found.said
-    full = [victim("tap", 0.11, "resnet18", 50_000), victim("hypo", 0.5, "resnet18", 50_000)]
+    full: list[Row] = [
+        replace(trained("tap", 0.11, arch="resnet18"), images=50_000),
+        replace(trained("hypo", 0.5, arch="resnet18"), images=50_000),
+    ]
     same = beside(spec, full)
     assert same is not None
     assert [row[-1] for row in same.table.rows] == ["reproduced", "finding: 20.4 points from the nearest"]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_rows import victim
 
+from evaluation.rows import Row, write_row
 from experiments.config import ConfigError, compose
 from experiments.gpu import pretraining, reference
 from experiments.grid.cells import cells_of
@@ -78,18 +80,16 @@ def test_the_grid_of_candidates_is_laid_out(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_choice_is_the_least_left_over(tmp_path: Path) -> None:
-    def row(data: str, variant: str, setting: str, victim: str, last: float) -> dict[str, Any]:
-        place = {"data": data, "seed": 0, "setting": setting, "victim": victim}
-        place |= {"variant": variant} if "clean" not in setting else {}
-        return {"place": place, "chance": 0.1, "scores": {"balanced_accuracy": {"last": last}}}
+    def row(data: str, variant: str, setting: str, name: str, last: float) -> Row:
+        return victim(setting, 0, last, data=data, variant=variant, victim=name)
 
-    rows = []
+    rows: list[Row] = []
     for data in pretraining.DATA:
-        for victim in pretraining.VICTIMS:
-            rows += [row(data, "", setting, victim, 0.5) for setting in ("clean", "clean_fast")]
-            rows += [row(data, "base", setting, victim, 0.3) for setting in ("standard", "fast")]
-            rows += [row(data, "mixtures", "standard", victim, 0.1), row(data, "mixtures", "fast", victim, 0.5)]
-    (tmp_path / "cells.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        for name in pretraining.VICTIMS:
+            rows += [row(data, "", setting, name, 0.5) for setting in ("clean", "clean_fast")]
+            rows += [row(data, "base", setting, name, 0.3) for setting in ("standard", "fast")]
+            rows += [row(data, "mixtures", "standard", name, 0.1), row(data, "mixtures", "fast", name, 0.5)]
+    (tmp_path / "cells.jsonl").write_text("".join(write_row(r) + "\n" for r in rows))
     assert pretraining.choose(tmp_path, ["base", "mixtures"]) == "mixtures"
     found = json.loads((tmp_path / "chosen.json").read_text())
     assert found["left_over"] == {"mixtures": pytest.approx(2 / 6), "base": pytest.approx(0.5)}
@@ -106,13 +106,13 @@ def test_the_reference_has_all_methods_and_a_clean_twin_of_each_victim() -> None
         assert set(spec["variants"]) == set(read_grid("compare_cifar10")["variants"])
         spec["data"]["reference"]["data.size"] = 32
         cells = [cell for cell in cells_of(spec, name) if cell.is_victim]
-        places = {(c.place.get("variant"), c.place["setting"], c.place["victim"], c.place["seed"]) for c in cells}
+        places = {c.place for c in cells}
         paired = [victim for victim in victims if victim == "pairs"]
         clean = len(victims) - len(paired) + len(paired) * len(spec["variants"])
         assert len(places) == len(cells) == len(seeds) * (clean + len(spec["variants"]) * len(victims))
         for cell in cells:
             recipe = cell.config.victim.resolved()
-            if cell.place["victim"] in (*reference.PICTURES, *reference.TRAINED):
+            if cell.place.victim in (*reference.PICTURES, *reference.TRAINED):
                 assert (recipe.arch, recipe.epochs, recipe.lr, recipe.batch_size) == ("resnet18", 60, 0.1, 128)
             else:
                 assert recipe.arch == "efficientnet_lite0"

@@ -9,18 +9,21 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
 import yaml
+from made_rows import HIDDEN, made, victim
 
 from baselines.capabilities import DEFAULT_METHOD
 from baselines.config import Method
 from datamodules.protected import MANIFEST
 from evaluation.measure import score_victim
+from evaluation.rows import CELLS, ClassAccuracy, Row, VictimRow
+from evaluation.rows import victims as victims_of
 from experiments.cli import main
 from experiments.config import CONFIGS
 from experiments.data import make_data
@@ -28,7 +31,7 @@ from experiments.grid.cells import cells_of, data_of
 from experiments.grid.compute import placed
 from experiments.grid.run import MASKS, run_cell
 from experiments.grid.spec import read_grid
-from experiments.grid_report import CELLS, moments, table
+from experiments.grid_report import moments, table
 from experiments.published import read_published
 from experiments.report import beside_published, numbers
 from experiments.verdicts import findings, missing
@@ -309,8 +312,8 @@ def test_partly_protected_sets_have_their_clean_remainder_beside(tmp_path: Path)
     cells = cells_of(asked, "small")
     # the protection; clean, shared by four; standard of three; the remainders of two: nothing protected is all clean
     assert len({cell.key for cell in cells}) == len(cells) == 7
-    clean = next(cell for cell in cells if cell.place.get("setting") == "clean")
-    assert {(p["victim"], p["setting"]) for p in clean.places} == {
+    clean = next(cell for cell in cells if cell.place.setting == "clean")
+    assert {(p.victim, p.setting) for p in clean.places} == {
         ("all", "clean"), ("half", "clean"), ("nothing", "clean"), ("one class", "clean"),
         ("nothing", "standard"), ("nothing", "remainder"),
     }  # fmt: skip
@@ -319,17 +322,17 @@ def test_partly_protected_sets_have_their_clean_remainder_beside(tmp_path: Path)
     known = {cell.key: run_cell(cell, store) for cell in cells if cell.is_victim}
     rows = placed(cells, known)
     assert len(rows) == sum(len(cell.places) for cell in cells if cell.is_victim) == 11
-    by = {(r["place"]["victim"], r["place"]["setting"]): r for r in rows}
+    by = {(r.place.victim, r.place.setting): r for r in victims_of(rows)}
     half, alone = by["half", "standard"], by["half", "remainder"]
-    mask = (store / MASKS / f"{half['key']}.txt").read_text()
-    assert mask == (store / MASKS / f"{alone['key']}.txt").read_text()
-    assert mask.count("1") == half["protected_images"]
-    assert alone["images"] == mask.count("0")
-    assert half["images"] == len(mask)
-    assert half["recipe"]["share"] == 0.5
-    assert "share" not in by["half", "clean"]["recipe"]
-    assert len(by["one class", "standard"]["protected_classes"]) == 1
-    assert len(by["one class", "remainder"]["recalls"]) == 10
+    mask = (store / MASKS / f"{half.key}.txt").read_text()
+    assert mask == (store / MASKS / f"{alone.key}.txt").read_text()
+    assert mask.count("1") == half.protected_images
+    assert alone.images == mask.count("0")
+    assert half.images == len(mask)
+    assert half.recipe["share"] == 0.5
+    assert "share" not in by["half", "clean"].recipe
+    assert len(by["one class", "standard"].protected_classes or ()) == 1
+    assert len(by["one class", "remainder"].recalls or ()) == 10
     found = {f.victim: f for f in findings(asked, rows)}
     assert {name: len(f.remainder) for name, f in found.items()} == {"all": 0, "half": 1, "nothing": 1, "one class": 1}
     assert all(len(f.clean) == 1 for f in found.values()), "its clean twin, whatever is protected"
@@ -344,8 +347,8 @@ def test_an_attacker_with_pairs_has_those_of_the_very_protection_and_a_clean_twi
     settings = ["clean", "standard", "fast"]
     asked = read_grid(str(written(tmp_path, victims=victims, variants=variants, settings=settings)))
     cells = cells_of(asked, "small")
-    clean = [cell for cell in cells if cell.place.get("setting") == "clean"]
-    assert [cell.place.get("variant") for cell in clean] == [None, "class noise", "image noise"]
+    clean = [cell for cell in cells if cell.place.setting == "clean"]
+    assert [cell.place.variant for cell in clean] == [None, "class noise", "image noise"]
     assert [bool(cell.needs) for cell in clean] == [False, True, True]
     seen: list[Pairs | None] = []
 
@@ -357,17 +360,17 @@ def test_an_attacker_with_pairs_has_those_of_the_very_protection_and_a_clean_twi
     store = tmp_path / "store"
     store.mkdir()
     rows = placed(cells, {cell.key: run_cell(cell, store) for cell in cells if cell.is_victim})
-    assert not [row["error"] for row in rows if "error" in row]
+    assert all(isinstance(row, VictimRow) for row in rows)
     parts = data_of(cells[0].config).parts
     of = {
-        (row["place"].get("variant"), row["place"]["setting"]): pairs
+        (row.place.variant, row.place.setting): pairs
         for row, pairs in zip(rows, seen, strict=True)
-        if row["place"]["victim"] == "pairs"
+        if row.place.victim == "pairs"
     }
-    assert all((pairs is None) == (row["place"]["victim"] == "narrow") for row, pairs in zip(rows, seen, strict=True))
+    assert all((pairs is None) == (row.place.victim == "narrow") for row, pairs in zip(rows, seen, strict=True))
     own = {"clean": "unseen", "standard": "unseen", "fast": "train"}
     for (variant, setting), pairs in of.items():
-        part = own[setting] if variant == "image noise" else "train"  # noise by class protects no new images
+        part = own[str(setting)] if variant == "image noise" else "train"  # noise by class protects no new images
         assert pairs is not None
         assert torch.equal(pairs.clean, parts[part].images)
         change = (pairs.protected.short() - pairs.clean.short()).abs()
@@ -407,12 +410,8 @@ def test_published_figures_stand_beside_ours() -> None:
     published = read_published(spec["published"])
     assert set(published["figures"]) <= set(spec["variants"])
     assert all(set(columns) <= set(spec["victims"]) for columns in published["figures"].values())
-    rows: list[dict[str, Any]] = []
-    for setting, value in (("clean", 0.94), ("standard", 0.2)):
-        place = {"data": "cifar10", "seed": 0, "setting": setting, "victim": "gray"}
-        place |= {"variant": "emn, sample-wise"} if setting == "standard" else {}
-        scores = {"balanced_accuracy": dict.fromkeys(("last", "selected", "peak"), value)}
-        rows.append({"key": setting, "place": place, "scores": scores, "chance": 0.1, "recipe": {}, "images": 9})
+    where = {"data": "cifar10", "variant": "emn, sample-wise", "victim": "gray"}
+    rows: list[Row] = [victim("clean", 0, 0.94, **where), victim("standard", 0, 0.2, **where)]
     blocks = list(beside_published(published, findings(spec, rows)))
     assert blocks[-1].rows == [["cifar10", "emn, sample-wise", "gray", "20.0", "92.0", "-72.0"]]  # type: ignore[union-attr]
     assert "2023" in blocks[1].text  # type: ignore[union-attr]
@@ -469,9 +468,9 @@ def test_comparisons_have_every_method_once_at_least_and_the_same_victims() -> N
         methods = {variant.get("method", DEFAULT_METHOD) for variant in spec["variants"].values()}
         assert methods == {DEFAULT_METHOD, *get_args(Method)}
         cells = cells_of(spec, path.name)
-        fast = {c.place["variant"] for c in cells if c.place.get("setting") == "fast"}
+        fast = {c.place.variant for c in cells if c.place.setting == "fast"}
         assert fast == {"confoundergan", "patterns", "random, sample-wise", "deepconfuse", "gue", "clusters"}
-        assert len({c.place["variant"] for c in cells if c.place.get("setting") == "standard"}) == len(spec["variants"])
+        assert len({c.place.variant for c in cells if c.place.setting == "standard"}) == len(spec["variants"])
 
 
 def test_unknown_grids_and_shipped_ones(capsys: pytest.CaptureFixture[str]) -> None:
@@ -486,18 +485,15 @@ def test_tables_show_mean_and_spread() -> None:
     assert moments([0.5], 100) == "50.0"
     assert moments([0.4, 0.6], 100) == "50.0 ± 14.1"
 
-    def victim(setting: str, seed: int, value: float) -> dict[str, Any]:
-        place = {"data": "d", "seed": seed, "setting": setting, "victim": "v"}
-        if setting != "clean":
-            place["variant"] = "a"
-        return {"place": place, "scores": {"balanced_accuracy": {"last": value}}, "chance": 0.5}
-
-    made = {
-        "place": {"data": "d", "variant": "a", "seed": 0},
-        "named": {"balanced_accuracy": 0.9},
-        "imperceptibility": {"standard": {"linf": 8 / 255, "psnr": 33.0, "ssim": 0.9}},
-        "stages": {"training": 60, "export": 60},
-        "chance": 0.5,
-    }
-    rows = [made, *(victim("clean", s, 0.8) for s in (0, 1)), victim("standard", 0, 0.5), victim("standard", 1, 0.6)]
-    assert table(rows).splitlines()[-1] == "| `d` | 50 | a | v | 80.0 ± 0.0 | 55.0 ± 7.1 | 90.0 | 33.0 | 0.900 | 2.0 |"
+    protection = replace(
+        made(None, {"standard": replace(HIDDEN, ssim=0.9)}),
+        named=ClassAccuracy(accuracy=0.9, balanced_accuracy=0.9),
+        stages={"training": 60.0, "export": 60.0},
+    )
+    clean, stopped = (
+        [victim(s, seed, v) for seed, v in enumerate(vs)] for s, vs in (("clean", (0.8, 0.8)), ("standard", (0.5, 0.6)))
+    )
+    assert (
+        table([protection, *clean, *stopped]).splitlines()[-1]
+        == "| `d` | 10 | a | v | 80.0 ± 0.0 | 55.0 ± 7.1 | 90.0 | 33.0 | 0.900 | 2.0 |"
+    )

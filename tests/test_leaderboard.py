@@ -1,9 +1,12 @@
 """The leaderboard: ordered by the strongest attacker, fair to methods with fewer rows, silent where seeds say nothing."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from made_rows import HIDDEN, made, victim
 
+from evaluation.rows import Cost, Row
 from experiments.grid.cells import cells_of
 from experiments.grid.spec import read_grid
 from experiments.leaderboard import accuracies, board, recovered, said, standings
@@ -25,28 +28,16 @@ PROTECTED = {
 }
 
 
-def rows(seeds: int = 3) -> list[dict[str, Any]]:
-    def row(last: float, seed: int, **place: Any) -> dict[str, Any]:
-        scores = {"balanced_accuracy": dict.fromkeys(("last", "peak", "selected"), last)}
-        where = {"data": "small", "seed": seed, **place}
-        return {"place": where, "scores": scores, "chance": 0.1, "images": 9, "device": "a CPU", "seconds": 60.0}
-
-    made = [
-        {
-            "place": {"data": "small", "variant": variant, "seed": 0},
-            "imperceptibility": {"standard": {"psnr": 32.0, "ssim": 0.9}},
-            "cost_to_make": {"fit_seconds": 12.4, "images_per_second": 2000.0, "backward": 7.0},
-            "device": "a CPU",
-            "seconds": 60.0,
-        }
-        for variant in ("ours", "theirs")
-    ]
-    clean = [row(0.6, s, setting="clean", victim=v) for s in range(seeds) for v in ASKED["victims"]]
-    return made + clean + [
-        row(values[s], s, setting="standard", victim=victim, variant=variant)
-        for (variant, victim), values in PROTECTED.items()
+def rows(seeds: int = 3) -> list[Row]:
+    cost, size = Cost(fit_seconds=12.4, images_per_second=2000.0, backward=7.0), replace(HIDDEN, psnr=32.0)
+    protections = [made(cost, {"standard": size}, data="small", variant=variant) for variant in ("ours", "theirs")]
+    clean = [victim("clean", s, 0.6, data="small", victim=v) for s in range(seeds) for v in ASKED["victims"]]
+    stopped = [
+        victim("standard", s, values[s], data="small", victim=name, variant=variant)
+        for (variant, name), values in PROTECTED.items()
         for s in range(seeds)
-    ]  # fmt: skip
+    ]
+    return [*protections, *clean, *stopped]
 
 
 def test_methods_stand_in_the_order_of_the_strongest_attacker_of_each_seed() -> None:

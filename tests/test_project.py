@@ -17,9 +17,9 @@ import pytest
 import yaml
 from conftest import SMALL
 
+from evaluation.rows import CELLS, finished, read_rows
 from experiments.architecture import LEVELS, imports, room_of
 from experiments.cli import VERBS, main
-from experiments.grid_report import CELLS
 from experiments.tables import PLACES, rendered
 
 ROOT = Path(__file__).parents[1]
@@ -157,15 +157,15 @@ def test_committed_results_follow_the_schema(path: Path) -> None:
 @pytest.mark.parametrize("folder", sorted((ROOT / "results" / "grids").iterdir()), ids=lambda p: p.name)
 def test_committed_grids_are_whole_and_say_where_they_ran(folder: Path) -> None:
     spec = json.loads((folder / "grid.json").read_text())
-    rows = [json.loads(line) for line in (folder / CELLS).read_text().splitlines()]
-    assert {row["place"]["data"] for row in rows} == set(spec["data"])
-    assert {row["place"]["seed"] for row in rows} == set(spec["seeds"])
-    assert len({(row["key"], str(row["place"])) for row in rows}) == len(rows)
-    for row in rows:
-        assert "error" not in row
-        assert row["versions"]["torch"]
-        assert row["device"]
-        assert row["seconds"] > 0
+    rows = read_rows(folder / CELLS)
+    assert {row.place.data for row in rows} == set(spec["data"])
+    assert {row.place.seed for row in rows} == set(spec["seeds"])
+    assert len({(row.key, row.place) for row in rows}) == len(rows)
+    assert len(finished(rows)) == len(rows)
+    for row in finished(rows):
+        assert row.versions["torch"]
+        assert row.device
+        assert row.seconds > 0
 
 
 def test_benchmark_runs_and_its_weights_are_bit_equal(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import CACHE
+from made_rows import lost, made, recipe, victim
 from PIL import Image
 
 from datamodules.images import ImageSet
 from evaluation.pictures import PictureGrid, save_sheets
+from evaluation.rows import Row
 from experiments.cli import main
 from experiments.figures import curves, share_map
 from experiments.grid.cells import cells_of
@@ -30,32 +32,6 @@ ROOT = Path(__file__).parents[1]
 NASTY = '<b onload="x">&amp; | `$\\alpha$ _*'  # a name that HTML, Markdown and formulas would each take for their own
 
 
-def victim(setting: str, seed: int, last: float, **changes: Any) -> dict[str, Any]:
-    place = {"data": changes.pop("data", "d"), "variant": changes.pop("variant", "a"), "seed": seed, "setting": setting}
-    place["victim"] = changes.pop("victim", "v")
-    if setting.startswith("clean"):
-        del place["variant"]
-    score = {"last": last, "selected": last, "peak": changes.pop("peak", last)}
-    return {
-        "key": str(place), "place": place, "scores": {"balanced_accuracy": score}, "chance": 0.1, "seconds": 60.0,
-        "curve": [{"epoch": 1, "balanced_accuracy": 0.1}, {"epoch": 4, "balanced_accuracy": last}],
-        "swap": 0.9, "images": 100, "majority": 0.2, "recipe": {"arch": "narrow", "lr": 0.03, "nesterov": True},
-        "device": "x86_64 CPU", "versions": {"torch": "2.8"}, "git": None,
-    } | changes  # fmt: skip
-
-
-def made(**place: Any) -> dict[str, Any]:
-    hidden = {"linf": 8 / 255, "l2": 1.0, "psnr": 33.0, "psnr_min": 30.0, "ssim": None}
-    probe = {"standard": 1.0, "fast": None}
-    place = {"data": "d", "variant": "a", "seed": 0} | place
-    return {
-        "key": str(place), "place": place, "imperceptibility": {"standard": hidden}, "named": None, "chance": 0.1,
-        "noise_only": {"linear": probe, "conv": probe}, "stages": {"training": 60.0, "export": 6.0}, "seconds": 70.0,
-        "images": 100, "epsilon": 8.0, "device": "x86_64 CPU", "versions": {"torch": "2.8"},
-        "git": {"commit": "abc", "changed": True},
-    }  # fmt: skip
-
-
 def spec(**changes: Any) -> dict[str, Any]:
     return {
         "about": "Does it hold?", "data": {"d": {"data": "digits"}}, "variants": {"a": {}}, "victims": {"v": {}},
@@ -63,12 +39,12 @@ def spec(**changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
-def told(rows: list[dict[str, Any]], **changes: Any) -> list[Verdict]:
+def told(rows: list[Row], **changes: Any) -> list[Verdict]:
     asked = spec(**changes)
     return verdicts(asked, findings(asked, rows))
 
 
-def one(rows: list[dict[str, Any]], **changes: Any) -> Finding:
+def one(rows: list[Row], **changes: Any) -> Finding:
     [found] = findings(spec(**changes), rows)
     return found
 
@@ -90,7 +66,7 @@ def test_the_verdict_at_its_thresholds(protected: float, kind: str, claim: str) 
 
 
 def test_one_lost_victim_breaks_a_protection_and_is_named() -> None:
-    rows = [victim("clean", s, 0.9, victim=v) for s in range(3) for v in ("plain", "grayscale")]
+    rows: list[Row] = [victim("clean", s, 0.9, victim=v) for s in range(3) for v in ("plain", "grayscale")]
     rows += [victim("standard", s, 0.1, victim="plain") for s in range(3)]
     rows += [victim("standard", s, 0.84, victim="grayscale") for s in range(3)]
     [line] = told(rows, victims={"plain": {}, "grayscale": {}}, seeds=[0, 1, 2], variants={"a": {}, "b": {}})
@@ -102,7 +78,7 @@ def test_one_lost_victim_breaks_a_protection_and_is_named() -> None:
 
 def test_many_victims_are_told_by_their_number_and_the_two_ends() -> None:
     reached = {"plain": 0.1} | {f"v{i}": 0.6 + i / 100 for i in (5, 3, 0, 6, 1, 4, 2)}
-    rows = [
+    rows: list[Row] = [
         row
         for v, p in reached.items()
         for row in (victim("clean", 0, 0.9, victim=v), victim("standard", 0, p, victim=v))
@@ -124,24 +100,24 @@ def test_nothing_is_claimed_where_the_clean_victim_learned_nothing(clean: float,
 
 
 def test_recovered_shares_are_of_the_same_seed_and_the_same_victim() -> None:
-    rows = [victim("clean", 0, 0.9), victim("clean", 1, 0.5), victim("clean", 3, 0.9)]
+    rows: list[Row] = [victim("clean", 0, 0.9), victim("clean", 1, 0.5), victim("clean", 3, 0.9)]
     rows += [victim("standard", 0, 0.3), victim("standard", 1, 0.2), victim("standard", 2, 0.9)]
     found = one(rows, seeds=[0, 1, 2, 3])
     assert found.seeds == (0, 1), "neither the seed without a clean twin nor the one without a protected victim"
     assert found.shares == pytest.approx([0.25, 0.25])
     assert found.share == pytest.approx((0.25 - 0.1) / (0.7 - 0.1))
     # another recipe or other images are no twin: better nothing than a wrong figure
-    for change in ({"recipe": {"arch": "other"}}, {"images": 50}):
+    for change in ({"recipe": recipe(arch="other")}, {"images": 50}):
         found = one([victim("clean", 0, 0.9, **change), victim("standard", 0, 0.1)])
         assert (found.share, found.grade) == (None, "unknown")
         assert "no seed has both" in told([victim("clean", 0, 0.9, **change), victim("standard", 0, 0.1)])[0].lines[0]
     # the fast setting has the clean part B beside it, not A
-    rows = [victim("clean", 0, 0.9), victim("clean_fast", 0, 0.6), victim("fast", 0, 0.35)]
+    rows: list[Row] = [victim("clean", 0, 0.9), victim("clean_fast", 0, 0.6), victim("fast", 0, 0.35)]
     assert one(rows, settings=["clean", "clean_fast", "fast"]).share == pytest.approx(0.5)
 
 
 def test_seeds_that_disagree_and_early_stopping_are_told() -> None:
-    rows = [victim("clean", s, 0.9) for s in (0, 1)]
+    rows: list[Row] = [victim("clean", s, 0.9) for s in (0, 1)]
     rows += [victim("standard", 0, 0.1, peak=0.6), victim("standard", 1, 0.25, peak=0.6)]
     [line] = told(rows, seeds=[0, 1])
     assert line.kind == "stopped"
@@ -157,8 +133,8 @@ def test_grades() -> None:
 
 
 def test_failed_and_missing_cells_are_listed() -> None:
-    rows = [made(), victim("clean", 0, 0.9), victim("standard", 0, 0.1)]
-    rows += [{"key": "x", "place": rows[2]["place"] | {"seed": 1}, "error": "RuntimeError: out of memory"}]
+    rows: list[Row] = [made(), victim("clean", 0, 0.9), victim("standard", 0, 0.1)]
+    rows += [lost(rows[2], "RuntimeError: out of memory", seed=1)]
     asked = spec(settings=["clean", "standard", "fast"], seeds=[0, 1], variants={"a": {}, "b": {}})
     assert failed(rows) == ["data d, variant a, seed 1, setting standard, victim v: RuntimeError: out of memory"]
     absent = missing(asked, rows)
@@ -170,9 +146,9 @@ def test_failed_and_missing_cells_are_listed() -> None:
 
 
 def test_csv_round_trip() -> None:
-    rows = [victim("clean", s, 0.9, victim=NASTY) for s in (0, 1)]
+    rows: list[Row] = [victim("clean", s, 0.9, victim=NASTY) for s in (0, 1)]
     rows += [victim("standard", 0, 0.1, victim=NASTY), victim("standard", 1, 0.3, victim=NASTY)]
-    rows += [{"key": "x", "place": victim("standard", 0, 0, victim="w")["place"], "error": "E: why"}]
+    rows += [lost(rows[0], "E: why", variant="a", setting="standard", victim="w")]
     found = findings(spec(victims={NASTY: {}, "w": {}}, seeds=[0, 1]), rows)
     first, second = csv.DictReader(io.StringIO(to_csv(found)))
     assert (first["data"], first["variant"], first["setting"], first["victim"]) == ("d", "a", "standard", NASTY)
@@ -246,12 +222,12 @@ def checked(folder: Path) -> Page:
 
 def test_names_are_shown_letter_by_letter_and_nothing_is_loaded(tmp_path: Path) -> None:
     names = {"data": NASTY, "variant": NASTY}
-    rows = [made(**names), made(data=NASTY, variant="b")]
+    rows: list[Row] = [made(**names), made(data=NASTY, variant="b")]
     for name in (NASTY, "w"):
         rows += [victim("clean", 0, 0.9, data=NASTY, victim=name)]
         rows += [victim("standard", 0, 0.1, victim=name, **names)]
         rows += [victim("standard", 0, 0.8, victim=name, data=NASTY, variant="b")]
-    rows += [{"key": "x", "place": rows[-1]["place"] | {"seed": 1}, "error": "ValueError: <script>alert(1)</script>"}]
+    rows += [lost(rows[-1], "ValueError: <script>alert(1)</script>", seed=1)]
     asked = spec(
         about="<i>why</i> & how", data={NASTY: {"data": "digits"}}, variants={NASTY: {}, "b": {"gan.epsilon": 4.0}},
         victims={NASTY: {}, "w": {}}, seeds=[0, 1],
@@ -283,8 +259,7 @@ def test_figures_only_where_there_is_something_to_draw() -> None:
 
 
 def test_a_grid_without_any_finished_cell_has_a_report(tmp_path: Path) -> None:
-    rows = [{"key": "x", "place": made()["place"], "error": "DataError: gone"}]
-    write(tmp_path, ReportInput("grid", spec(), rows, {}))
+    write(tmp_path, ReportInput("grid", spec(), [lost(made(), "DataError: gone")], {}))
     assert "Nothing was measured of a protected setting." in checked(tmp_path).texts
     assert any("DataError: gone" in text for text in Page((tmp_path / "report.html").read_text()).texts)
 
@@ -398,8 +373,8 @@ def test_pictures_of_a_grid_are_drawn_once_from_its_store(
     cells = [cell for cell in cells_of(asked, "small") if not cell.is_victim]
     store = tmp_path / "store"
     store.mkdir()
-    rows = [run_cell(cell, store) for cell in cells]
-    known = {row["key"]: row for row in rows}
+    rows: list[Row] = [run_cell(cell, store) for cell in cells]
+    known = {row.key: row for row in rows}
     draw(cells, known, store)
     [cell] = cells
     sheets = sorted((store / cell.key / "pictures").iterdir())
@@ -423,7 +398,7 @@ def test_pictures_of_a_grid_are_drawn_once_from_its_store(
 
 def test_picture_sheets_are_embedded(tmp_path: Path) -> None:
     save_sheets(tmp_path / "pictures", "standard", ("here",), 16.0, *images())
-    rows = [made(), victim("clean", 0, 0.9), victim("standard", 0, 0.1)]
+    rows: list[Row] = [made(), victim("clean", 0, 0.9), victim("standard", 0, 0.1)]
     write(tmp_path, ReportInput("grid", spec(), rows, {("d", "a"): tmp_path / "pictures"}))
     page = checked(tmp_path)
     assert len(page.all("img")) == 1 + 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from made_rows import victim
 
 from baselines.config import PatternsConfig
 from callbacks.periodic_evaluation import PeriodicVictimEvaluation
@@ -20,8 +21,8 @@ from datamodules.renames import (
     current_options,
     current_row,
     current_spec,
-    read_row,
 )
+from evaluation.rows import read_row, write_row
 from experiments.config import compose, names, options, to_yaml
 from experiments.evaluate import reopen
 from experiments.grid.cells import VERSION, _key
@@ -141,9 +142,11 @@ def test_configurations_and_cards_of_earlier_runs_still_load(tmp_path: Path) -> 
 @pytest.mark.parametrize(("old", "new"), [("misnamed", "misclassified"), ("clean", "clean")])
 def test_grids_and_rows_of_earlier_versions_still_load(old: str, new: str, tmp_path: Path) -> None:
     assert new in SETTINGS_ALL
-    row = {"key": "k", "place": {"setting": old, "seed": 0}, "seconds": 1.0}
-    assert current_row(row) == read_row(json.dumps(row)) == row | {"place": {"setting": new, "seed": 0}}
-    assert current_row({"key": "k", "place": {"seed": 0}}) == {"key": "k", "place": {"seed": 0}}
+    row = json.loads(write_row(victim(old, 0, 0.5)))
+    assert read_row(json.dumps(row), "there").place.setting == new
+    assert current_row(row) == row | {"place": row["place"] | {"setting": new}}
+    plain = {"key": "k", "place": {"seed": 0}}
+    assert current_row(plain | {"passes": {"backward": 7.0}}) == plain | {"cost_to_make": {"backward": 7.0}}
     spec = {
         "about": "?", "data": {"digits": {}}, "variants": {"a": {}}, "victims": {"narrow": {}}, "settings": [old],
         "seeds": [0], "measured_on": "rest",

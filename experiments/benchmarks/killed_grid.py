@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from evaluation.rows import FailedRow
 from experiments.benchmarks.kills import hung, start
 from experiments.folder import environment, write_json
 from experiments.grid.cells import cells_of
@@ -76,9 +77,9 @@ def main(arguments: list[str]) -> int:
         "hung": sum(bool(found["hung"]) for found in rounds),
         "lost": len({cell for then in kept for cell in then.keys() - now.keys()}),
         "done_twice": len({cell for then in kept for cell, when in then.items() if now.get(cell, when) != when}),
-        "missing": len([key for key in asked if "error" in rows.get(key, {"error": ""})]),
+        "missing": len([key for key in asked if isinstance(rows.get(key), FailedRow | None)]),
         "seconds": seconds,
-        "seconds_of_cells": sum(rows[key].get("seconds", 0.0) for key in asked & rows.keys()),
+        "seconds_of_cells": sum(row.seconds for key in asked if not isinstance(row := rows.get(key), FailedRow | None)),
         "rounds": rounds,
         "environment": environment(),
     }

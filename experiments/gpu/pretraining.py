@@ -15,7 +15,6 @@ gains are there for the curve of protection against PSNR, and are not chosen.
 A finished candidate is not trained again, a finished cell not computed again: the same command continues.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -27,10 +26,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from evaluation.rows import CELLS, Row, read_rows, select, victims
 from experiments.config import ConfigError
 from experiments.folder import rank_zero_print, write_json
 from experiments.grid.cells import UNPROTECTED
-from experiments.grid_report import Row, select
 from experiments.pretrain import STRETCH
 from gan.transforms import TRANSFORMS
 
@@ -162,16 +161,17 @@ def left_over(rows: list[Row], name: str) -> float:
     for data in DATA:
         for setting, victim in COUNTED:
             found, clean = (
-                select(rows, data=data, variant=name, victim=victim, setting=s) for s in (setting, UNPROTECTED[setting])
+                select(victims(rows), data=data, variant=name, victim=victim, setting=s)
+                for s in (setting, UNPROTECTED[setting])
             )
-            last, most = (mean(r["scores"]["balanced_accuracy"]["last"] for r in part) for part in (found, clean))
-            parts.append((last - found[0]["chance"]) / (most - found[0]["chance"]))
+            last, most = (mean(r.scores.balanced_accuracy.last for r in part) for part in (found, clean))
+            parts.append((last - found[0].chance) / (most - found[0].chance))
     return float(mean(parts))
 
 
 def choose(folder: Path, names: list[str]) -> str:
     """The candidate that ships, by the rule; ``chosen.json`` gets the figures of all, the least first."""
-    rows = [json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()]
+    rows = read_rows(folder / CELLS)
     figures = dict(sorted(((name, left_over(rows, name)) for name in names), key=lambda pair: pair[1]))
     chosen = next(name for name in figures if "gain" not in name)
     write_json(folder / "chosen.json", {"chosen": chosen, "file": file_of(folder, chosen).name, "left_over": figures})

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from itertools import product
 from typing import Any
@@ -13,6 +13,7 @@ from datamodules.base import ImageDataModule
 from datamodules.config import DataError, path_of
 from datamodules.renames import as_hashed
 from evaluation.export import SETTINGS
+from evaluation.rows import Place
 from experiments.config import Config, ConfigError, compose
 from experiments.data import make_data
 from experiments.grid.spec import TRAINED_ON, asked_for, trained_on
@@ -36,7 +37,7 @@ class Cell:
 
     Attributes:
         key: hash of all that decides the result.
-        place: where it stands in the grid: data, variant, setting, victim, seed (what does not apply is left out).
+        place: where it stands in the grid.
         config: of the run it belongs to.
         measured_on: ``test`` or ``rest``.
         needs: key of the protection that it reads; empty for none, or for a protection itself.
@@ -46,22 +47,22 @@ class Cell:
     """
 
     key: str
-    place: dict[str, Any]
+    place: Place
     config: Config
     measured_on: str
     needs: str
     cost: float
-    also: list[dict[str, Any]] = field(default_factory=list)
+    also: list[Place] = field(default_factory=list)
     origin: "Cell | None" = None
 
     @property
-    def places(self) -> list[dict[str, Any]]:
+    def places(self) -> list[Place]:
         """All places in the grid where it stands."""
         return [self.place, *self.also]
 
     @property
     def is_victim(self) -> bool:
-        return "victim" in self.place
+        return self.place.victim is not None
 
 
 def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = None) -> list[Cell]:
@@ -100,8 +101,8 @@ def cells_of(spec: dict[str, Any], name: str, absent: dict[str, str] | None = No
         if theirs and (fault := _transfer_fault(config, theirs)):
             raise ConfigError([f"grid {name}: {data_name}, {variant}: {fault}"])
         for seed in spec["seeds"]:
-            place = {"data": data_name, "variant": variant, "seed": seed}
-            origin = _protection_of(theirs, {**place, "data": other}, on) if theirs else None
+            place = Place(data=data_name, variant=variant, seed=seed)
+            origin = _protection_of(theirs, replace(place, data=other), on) if theirs and other else None
             for cell in _cells(config, place, victim, spec["settings"], on, origin):
                 first = found.setdefault(cell.key, cell)
                 if cell.place not in first.places:
@@ -120,9 +121,9 @@ def _transfer_fault(config: Config, theirs: Config) -> str:
     return ""
 
 
-def _protection_of(config: Config, place: dict[str, Any], on: str, origin: Cell | None = None) -> Cell:
+def _protection_of(config: Config, place: Place, on: str, origin: Cell | None = None) -> Cell:
     """The cell of a protection."""
-    data, seed = data_of(config), place["seed"]
+    data, seed = data_of(config), place.seed
     content: dict[str, Any] = {"data": data.fingerprints, "seed": seed}
     content |= {"generator": origin.key} if origin else {"config": _deciding(config)}
     images = len(data.parts["train"])
@@ -130,10 +131,8 @@ def _protection_of(config: Config, place: dict[str, Any], on: str, origin: Cell 
     return Cell(_key("protection", content), place, config, on, "", cost, origin=origin)
 
 
-def _cells(
-    config: Config, place: dict[str, Any], victim: str, settings: list[str], on: str, origin: Cell | None
-) -> list[Cell]:
-    data, seed, recipe = data_of(config), place["seed"], config.victim.resolved()
+def _cells(config: Config, place: Place, victim: str, settings: list[str], on: str, origin: Cell | None) -> list[Cell]:
+    data, seed, recipe = data_of(config), place.seed, config.victim.resolved()
     protection, pixels = _protection_of(config, place, on, origin), data.size[0] * data.size[1]
     cells = [protection] if set(settings) - {"clean", "clean_fast"} else []
     can, paired = capabilities(config.method), needs_pairs(recipe.defence)
@@ -147,11 +146,10 @@ def _cells(
         if setting in REMAINDERS and recipe.partly:
             named.append(REMAINDERS[setting])
         for name in named:
-            here = {**place, "setting": name, "victim": victim}
+            reads = paired or name in (*SETTINGS, "misclassified")
+            here = replace(place, setting=name, victim=victim, variant=place.variant if reads else None)
             real, effective = canonical(name, recipe)
             needs = protection.key if paired or real in (*SETTINGS, "misclassified") else ""
-            if name not in (*SETTINGS, "misclassified") and not paired:
-                here = {k: v for k, v in here.items() if k != "variant"}
             content = {
                 "recipe": _hashed(effective),
                 "needs": needs,

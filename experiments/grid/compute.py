@@ -1,6 +1,5 @@
 """The verb ``grid``: missing cells computed in several processes, rows and reports written."""
 
-import json
 import os
 import threading
 import time
@@ -8,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,18 +19,31 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from datamodules.config import DataError
 from datamodules.files import write_atomic
-from datamodules.renames import read_row
 from evaluation.export import SETTINGS
 from evaluation.pictures import PICTURES, SHEETS, save_sheets
+from evaluation.rows import (
+    CELLS,
+    SPEC,
+    FailedRow,
+    Place,
+    ProtectionRow,
+    Row,
+    failures,
+    protections,
+    read_row,
+    read_rows,
+    victims,
+    write_row,
+)
 from evaluation.stored import settings_of, stored_set
 from experiments.config import Config, ConfigError
 from experiments.folder import RunError, rank_zero_print, write_json
 from experiments.grid.cells import Cell, cells_of, data_of
 from experiments.grid.run import MADE, run_cell
 from experiments.grid.spec import read_grid
-from experiments.grid_report import CELLS, SPEC
 from experiments.launch import suppress_known_warnings
 from experiments.report import input_of_grid, write
+from victims.config import Recipe
 from victims.defences import operations, passes
 
 
@@ -60,14 +72,14 @@ def compute_grid(config: Config, spec: dict[str, Any], name: str, place: str) ->
     absent: dict[str, str] = {}
     cells = cells_of(spec, config.sweep or config.grid, absent if config.dry_run else None)
     known = known_rows(folder, store)
-    missing = [cell for cell in cells if "error" in known.get(cell.key, {"error": ""})]
-    victims = sum(cell.is_victim for cell in cells)
+    missing = [cell for cell in cells if isinstance(known.get(cell.key), FailedRow | None)]
+    trained = sum(cell.is_victim for cell in cells)
     rank_zero_print(
-        f"grid {name}: {len(cells)} cells ({victims} victims), {len(cells) - len(missing)} done, {len(missing)} to do"
+        f"grid {name}: {len(cells)} cells ({trained} victims), {len(cells) - len(missing)} done, {len(missing)} to do"
     )
     if config.dry_run:
         for cell in missing:
-            rank_zero_print("  " + ", ".join(f"{k}={v}" for k, v in cell.place.items()))
+            rank_zero_print("  " + _options(cell.place))
         rank_zero_print(f"about {estimate(known, missing)}")
         for data_name, reason in absent.items():
             rank_zero_print(f"not counted: the cells of {data_name}, which is not here yet ({reason})")
@@ -90,53 +102,61 @@ def compute_grid(config: Config, spec: dict[str, Any], name: str, place: str) ->
     save_rows(folder, spec, rows)
     draw(cells, known, store)
     write(folder, input_of_grid(folder, store))
-    lost = [row for row in rows if "error" in row]
+    lost = failures(rows)
     for row in lost:
-        verb = "" if row.get("skipped") else "failed: "
-        rank_zero_print(f"{verb}{', '.join(f'{k}={v}' for k, v in row['place'].items())}: {row['error']}")
-    return 1 if any(not row.get("skipped") for row in lost) else 0
+        rank_zero_print(f"{'' if row.skipped else 'failed: '}{_options(row.place)}: {row.error}")
+    return 1 if any(not row.skipped for row in lost) else 0
 
 
-def placed(cells: list[Cell], known: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _options(place: Place) -> str:
+    """A place as it is told on the terminal."""
+    return ", ".join(f"{key}={value}" for key, value in place.pairs().items())
+
+
+def placed(cells: list[Cell], known: dict[str, Row]) -> list[Row]:
     """The rows of a grid in its order, one for each place where a finished cell stands."""
-    return [known[cell.key] | {"place": place} for cell in cells if cell.key in known for place in cell.places]
+    return [replace(known[cell.key], place=place) for cell in cells if cell.key in known for place in cell.places]
 
 
-def known_rows(folder: Path, store: Path) -> dict[str, dict[str, Any]]:
-    """Finished rows by key, of the grid's own folder and of the store."""
-    rows = {}
+def known_rows(folder: Path, store: Path) -> dict[str, Row]:
+    """Rows by key, of the grid's own folder and of the store, which has one that was torn by a kill, too.
+
+    Raises:
+        DataError: a file holds no rows; it names the file.
+    """
+    rows: dict[str, Row] = {}
     if (folder / CELLS).exists():
-        # a torn last line (killed while writing it) is in the store
-        rows = {row["key"]: row for row in map(read_row, (folder / CELLS).read_text().split("\n")[:-1])}
+        rows = {row.key: row for row in read_rows(folder / CELLS)}
     for path in store.glob("*.json"):
-        rows[path.stem] = read_row(path.read_text())
+        rows[path.stem] = read_row(path.read_text(), str(path))
     return rows
 
 
-def estimate(known: dict[str, dict[str, Any]], missing: list[Cell]) -> str:
+def estimate(known: dict[str, Row], missing: list[Cell]) -> str:
     """How long the missing cells will take one after another, by what finished ones of their kind took; in words."""
     paid: dict[str, list[tuple[float, float]]] = {}
-    for row in known.values():
-        if "seconds" in row:
-            recipe, each = row.get("recipe"), 0.0
-            if recipe and row.get("images"):
-                each = row["cost"] / row["images"] / recipe["epochs"]
-            for kind in _kinds(recipe, each):
-                paid.setdefault(kind, []).append((row["seconds"], row["cost"]))
+    for row in protections(known.values()):
+        for kind in _kinds(None, 0.0):
+            paid.setdefault(kind, []).append((row.seconds, row.cost))
+    for victim in victims(known.values()):
+        recipe = victim.trained_by
+        each = victim.cost / victim.images / recipe.epochs if victim.images else 0.0
+        for kind in _kinds(recipe, each):
+            paid.setdefault(kind, []).append((victim.seconds, victim.cost))
     if not paid:
         return f"{len(missing)} cells; how long is known after the first"
     rates = {kind: sum(s for s, _ in pairs) / sum(c for _, c in pairs) for kind, pairs in paid.items()}
     seconds = 0.0
     for cell in missing:
-        recipe, each = None, 0.0
+        kinds = _kinds(None, 0.0)
         if cell.is_victim:
-            own, size = cell.config.victim.resolved(), data_of(cell.config).size
-            recipe, each = asdict(own), size[0] * size[1] * passes(operations(own.defence))
-        seconds += cell.cost * next(rates[kind] for kind in _kinds(recipe, each) if kind in rates)
+            recipe, size = cell.config.victim.resolved(), data_of(cell.config).size
+            kinds = _kinds(recipe, size[0] * size[1] * passes(operations(recipe.defence)))
+        seconds += cell.cost * next(rates[kind] for kind in kinds if kind in rates)
     return f"{seconds / 60:.0f} minutes of one process"
 
 
-def _kinds(recipe: dict[str, Any] | None, each: float) -> list[str]:
+def _kinds(recipe: Recipe | None, each: float) -> list[str]:
     """What cells that take about the same time for the same work have in common, the closest first.
 
     Args:
@@ -145,17 +165,17 @@ def _kinds(recipe: dict[str, Any] | None, each: float) -> list[str]:
     """
     if recipe is None:
         return ["protection", ""]
-    kind = f"{recipe['arch']}, {recipe.get('start', 'scratch')}"
+    kind = f"{recipe.arch}, {recipe.start}"
     return [f"{kind}, {each:.0f}", kind, ""]
 
 
-def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, folder: Path, jobs: int) -> None:
+def compute(missing: list[Cell], known: dict[str, Row], store: Path, folder: Path, jobs: int) -> None:
     """Computes cells in ``jobs`` processes; rows go to ``known``, the store and the grid's folder as they finish."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     todo = {cell.key for cell in missing if not cell.is_victim}
     # seed by seed, so that a grid which is stopped has whole seeds; in one, what others wait for and the longest first
-    seeds = list(dict.fromkeys(cell.place["seed"] for cell in missing))
-    waiting = sorted(missing, key=lambda cell: (seeds.index(cell.place["seed"]), cell.is_victim, -cell.cost))
+    seeds = list(dict.fromkeys(cell.place.seed for cell in missing))
+    waiting = sorted(missing, key=lambda cell: (seeds.index(cell.place.seed), cell.is_victim, -cell.cost))
     context = get_context("spawn")
     stop = context.RawValue("b", 0)  # without a lock, which a process that was killed would hold for ever
     with (
@@ -171,7 +191,7 @@ def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, 
         _stopping(stop),  # left before the pool, which waits for its processes
     ):
         task = bar.add_task("grid", total=sum(cell.cost for cell in missing), cells=f"0/{len(missing)}")
-        running: dict[Future[dict[str, Any]], Cell] = {}
+        running: dict[Future[Row], Cell] = {}
         done = 0
         while waiting or running:
             ready = [cell for cell in waiting if cell.needs not in todo]
@@ -186,10 +206,11 @@ def compute(missing: list[Cell], known: dict[str, dict[str, Any]], store: Path, 
                 known[cell.key] = row
                 done += 1
                 with (folder / CELLS).open("a") as lines:
-                    lines.writelines(json.dumps(row | {"place": place}) + "\n" for place in cell.places)
+                    lines.writelines(write_row(replace(row, place=place)) + "\n" for place in cell.places)
                 bar.update(task, advance=cell.cost, cells=f"{done}/{len(missing)}")
-                shown = row.get("error") or f"{row['seconds']:.0f} s"
-                bar.console.print(f"{', '.join(str(v) for v in cell.place.values())}: {shown}", highlight=False)
+                shown = row.error if isinstance(row, FailedRow) else f"{row.seconds:.0f} s"
+                where = ", ".join(map(str, cell.place.pairs().values()))
+                bar.console.print(f"{where}: {shown}", highlight=False)
 
 
 @contextmanager
@@ -216,12 +237,12 @@ def _start(parent: int, threads: int, stop: Any) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def draw(cells: list[Cell], known: dict[str, dict[str, Any]], store: Path) -> None:
+def draw(cells: list[Cell], known: dict[str, Row], store: Path) -> None:
     """Picture sheets of each data set's and variant's first seed, beside its protected sets; those there are, stay."""
-    first: dict[tuple[str, str], Cell] = {}
+    first: dict[tuple[str, str | None], Cell] = {}
     for cell in cells:
-        if not cell.is_victim and "error" not in known.get(cell.key, {"error": ""}):
-            first.setdefault((cell.place["data"], cell.place["variant"]), cell)
+        if isinstance(known.get(cell.key), ProtectionRow):
+            first.setdefault((cell.place.data, cell.place.variant), cell)
     for cell in first.values():
         folder = store / cell.key
         if not (folder / MADE).exists():
@@ -234,10 +255,10 @@ def draw(cells: list[Cell], known: dict[str, dict[str, Any]], store: Path) -> No
                 clean, stored = data.parts[SETTINGS[setting]], stored_set(folder, data, setting)
                 save_sheets(folder / PICTURES, setting, data.class_names, epsilon, clean, stored)
         except (DataError, OSError) as error:  # the figures are worth more than the pictures
-            rank_zero_print(f"no pictures of {cell.place['data']}, {cell.place['variant']}: {error}")
+            rank_zero_print(f"no pictures of {cell.place.data}, {cell.place.variant}: {error}")
 
 
-def save_rows(folder: Path, spec: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def save_rows(folder: Path, spec: dict[str, Any], rows: list[Row]) -> None:
     """The grid's rows, in its order, and what was asked."""
     write_json(folder / SPEC, spec)
-    write_atomic(folder / CELLS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    write_atomic(folder / CELLS, "".join(write_row(row) + "\n" for row in rows).encode())

@@ -17,6 +17,7 @@ from evaluation.diagnostics import noise_of
 from evaluation.export import SETTINGS, predicted_classes
 from evaluation.jobs import default_device
 from evaluation.measure import diagnostics, imperceptibility, probe_jobs, score_victim, sets_of
+from evaluation.rows import Cost, FailedRow, GitState, ProtectionRow, Row, VictimRow, from_json, write_row
 from evaluation.stored import linf_bound, pairs_of, stored_set
 from experiments.folder import environment, write_json
 from experiments.grid.cells import PART, REMAINDERS, Cell, canonical, data_of
@@ -29,33 +30,38 @@ from victims.train import predict
 MADE, MASKS = "made.json", "masks"
 
 
-def run_cell(cell: Cell, store: Path) -> dict[str, Any]:
+def run_cell(cell: Cell, store: Path) -> Row:
     """Computes one cell and stores its row; a failure is a row that says why."""
     started = time.perf_counter()
-    row: dict[str, Any] = {"key": cell.key, "place": cell.place, "cost": cell.cost, "needs": cell.needs}
     try:
-        row |= _victim(cell, store) if cell.is_victim else _protection(cell, store)
+        row = _victim(cell, store) if cell.is_victim else _protection(cell, store)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else ""
-        row["error"] = f"{type(error).__name__}: {reason}"
-        row["traceback"] = traceback.format_exc()
-        if isinstance(error, Unavailable):
-            row |= {"error": f"skipped: {reason}", "skipped": True}
-        return row
-    where = environment()
-    row |= {
-        "seconds": time.perf_counter() - started,
-        "device": where["device"],
-        "versions": where["versions"],
-        "git": where["git"],
-    }
-    write_atomic(store / f"{cell.key}.json", json.dumps(row).encode())
+        skipped = isinstance(error, Unavailable)
+        kind = "skipped" if skipped else type(error).__name__
+        return FailedRow(
+            **_identity(cell), error=f"{kind}: {reason}", traceback=traceback.format_exc(), skipped=skipped
+        )
+    row = replace(row, seconds=time.perf_counter() - started)
+    write_atomic(store / f"{cell.key}.json", write_row(row).encode())
     return row
+
+
+def _identity(cell: Cell) -> dict[str, Any]:
+    """The fields that every row has, of its cell."""
+    return {"key": cell.key, "place": cell.place, "cost": cell.cost, "needs": cell.needs}
+
+
+def _surroundings() -> dict[str, Any]:
+    """The fields that every finished row has, of where it is computed; the seconds are known at the end."""
+    where = environment()
+    git = from_json(GitState, where["git"]) if where["git"] else None
+    return {"seconds": 0.0, "device": where["device"], "versions": where["versions"], "git": git}
 
 
 def made_protection(cell: Cell, key: str, store: Path) -> Path:
     """The folder of a protection, made if it is not there, by one process; MADE in it tells the seconds that took."""
-    folder, seed = store / key, cell.place["seed"]
+    folder, seed = store / key, cell.place.seed
     with FileLock(store / f"{key}.lock"):
         if (folder / MADE).exists():
             return folder
@@ -71,27 +77,30 @@ def made_protection(cell: Cell, key: str, store: Path) -> Path:
     return folder
 
 
-def _protection(cell: Cell, store: Path) -> dict[str, Any]:
+def _protection(cell: Cell, store: Path) -> ProtectionRow:
     """Fits a method, stores its sets, and measures what needs no victim."""
-    data, seed = data_of(cell.config), cell.place["seed"]
+    data, seed = data_of(cell.config), cell.place.seed
     folder = made_protection(cell, cell.key, store)
     sets = sets_of(folder, data)
     jobs, _ = probe_jobs(sets, seed, default_device())
-    return {
-        "stages": json.loads((folder / MADE).read_text()),
-        "cost_to_make": cost_of(folder),
-        "images": len(data.parts["train"]),
-        "epsilon": linf_bound(folder),
-        "imperceptibility": imperceptibility(sets),
-        **diagnostics(sets, {name: job() for name, job in jobs.items()}),
-        "chance": 1 / data.classes,
-    }
+    return ProtectionRow(
+        **_identity(cell),
+        stages=json.loads((folder / MADE).read_text()),
+        cost_to_make=from_json(Cost, cost) if (cost := cost_of(folder)) else None,
+        images=len(data.parts["train"]),
+        epsilon=linf_bound(folder),
+        imperceptibility=imperceptibility(sets),
+        **vars(diagnostics(sets, {name: job() for name, job in jobs.items()})),
+        chance=1 / data.classes,
+        **_surroundings(),
+    )
 
 
-def _victim(cell: Cell, store: Path) -> dict[str, Any]:
+def _victim(cell: Cell, store: Path) -> VictimRow:
     """Trains a victim on what its setting says, and measures it on clean images."""
-    data, seed = data_of(cell.config), cell.place["seed"]
-    setting, recipe = canonical(cell.place["setting"], cell.config.victim.resolved())
+    data, seed = data_of(cell.config), cell.place.seed
+    assert cell.place.setting is not None
+    setting, recipe = canonical(cell.place.setting, cell.config.victim.resolved())
     base = next((s for s, other in REMAINDERS.items() if other == setting), setting)
     part = PART[base]
     clean = train = data.parts[part]
@@ -112,22 +121,26 @@ def _victim(cell: Cell, store: Path) -> dict[str, Any]:
     paired = needs_pairs(recipe.defence)
     pairs = pairs_of(made_protection(cell, cell.needs, store), data, setting) if paired else None
     device = default_device()
-    report, row = score_victim(train, others, swapped, data.classes, recipe, seed, device, pairs=pairs)
-    row |= {
-        "images": len(train),
-        "chance": 1 / data.classes,
-        "majority": data.majority,
-        "recipe": recipe.decisive() | {"defence": recipe.defence},
-    }
+    report, found = score_victim(train, others, swapped, data.classes, recipe, seed, device, pairs=pairs)
+    row = VictimRow(
+        **_identity(cell),
+        **vars(found),
+        images=len(train),
+        chance=1 / data.classes,
+        majority=data.majority,
+        recipe=recipe.decisive() | {"defence": recipe.defence},
+        **_surroundings(),
+    )
     if mask is not None:
         (store / MASKS).mkdir(exist_ok=True)
         write_atomic(store / MASKS / f"{cell.key}.txt", mask_to_text(mask).encode())
         right = predict(report.model, others.images, device).argmax(1) == others.labels
-        row |= {
-            "protected_images": int(mask.sum()),
-            "protected_classes": clean.labels[mask].unique().tolist(),
-            "recalls": [right[others.labels == k].float().mean().item() for k in range(data.classes)],
-        }
+        row = replace(
+            row,
+            protected_images=int(mask.sum()),
+            protected_classes=tuple(clean.labels[mask].unique().tolist()),
+            recalls=tuple(right[others.labels == k].float().mean().item() for k in range(data.classes)),
+        )
     return row
 
 
