@@ -1,35 +1,27 @@
 """What is known of a protection before it is built; free of torch, so that ``--help`` is fast.
 
-A new protection that can more than ``fit`` and ``protect`` gets one line in CAPABILITIES, which says the same as its
-class (``FittedByTrainer``, ``Transferable`` and ``Classifying`` of datamodules/protection.py; a test compares them).
+Nothing asks for its name. It is stated by the class of its options (``MethodOptions``): ConfounderGAN's, and those of
+``BaselinesConfig``.
 """
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from gan.config import NAME
+from baselines.config import OWN, BaselinesConfig
+from datamodules.method import MethodOptions
+from gan.config import NAME, GanConfig
 
 DEFAULT_METHOD = NAME  # of the option ``method``, and of results and grids that name none
+STATED: dict[str, type[MethodOptions]] = {
+    NAME: GanConfig,
+    **{name: type(options) for name, options in BaselinesConfig().methods().items()},
+}
+TRANSFERABLE = [name for name, stated in STATED.items() if stated.transferable]
+if TYPE_CHECKING:
+    AnyMethod = str
+else:
+    AnyMethod = Literal[(*STATED, OWN)]
 
 
-@dataclass(frozen=True)
-class Capabilities:
-    """What a protection can do beyond ``fit`` and ``protect``.
-
-    Attributes:
-        uses_trainer: is fitted by Lightning's Trainer: on several devices, with its profiler and the user's callbacks.
-        transferable: leaves a generator's file, which protects other data without their labels.
-        classifies: states the class that it reads from each unseen image.
-    """
-
-    uses_trainer: bool = False
-    transferable: bool = False
-    classifies: bool = False
-
-
-CAPABILITIES = {NAME: Capabilities(uses_trainer=True, transferable=True, classifies=True)}
-TRANSFERABLE = [name for name, can in CAPABILITIES.items() if can.transferable]
-
-
-def capabilities(method: str) -> Capabilities:
-    """What the protection of that name (``method=``) can do."""
-    return CAPABILITIES.get(method, Capabilities())
+def capabilities(method: str) -> type[MethodOptions]:
+    """What is stated of the protection of that name (``method=``); nothing beyond the usual of one from outside."""
+    return STATED.get(method, MethodOptions)

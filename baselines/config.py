@@ -1,57 +1,50 @@
-"""Options of the baselines, free of torch so that ``--help`` is fast.
+"""The baselines: each one's options with what they state of it, and one line of ``BaselinesConfig``, the registry.
 
-Defaults are the published ones, except where the method's own file names a deviation.
+Free of torch, so that ``--help`` is fast. Defaults are the published ones, except where the method's own file names a
+deviation.
 """
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from baselines.config_crafted import (
     BaitConfig,
+    EmnConfig,
+    HypoConfig,
+    Kind,
     MiueConfig,
     NtgaConfig,
     RemConfig,
     SemConfig,
     SepConfig,
     SurrogateConfig,
+    TapConfig,
 )
 from datamodules.config import augment_fault, option
+from datamodules.method import ALL, GENERATED, NONE, SHAPE, MethodOptions
 from datamodules.renames import current_fields
-
-Method = Literal[
-    "random",
-    "lsp",
-    "emn",
-    "ar",
-    "cuda",
-    "ops",
-    "tap",
-    "rem",
-    "pil",
-    "hypo",
-    "deepconfuse",
-    "gue",
-    "clusters",
-    "sem",
-    "sep",
-    "miue",
-    "bait",
-    "ntga",
-    "patterns",
-]
-Kind = Literal["sample", "class"]
 
 
 @dataclass
-class RandomConfig:
+class RandomConfig(MethodOptions):
     """Random sign noise."""
+
+    made_by: ClassVar[str] = "baselines.random_noise.RandomNoise"
+    title: ClassVar[str] = "random signs"
+    paper: ClassVar[str] = "–"
+    images: ClassVar[str] = ALL
 
     kind: Kind = option("sample", "sample: every image its own noise; class: all images of a class the same")
 
 
 @dataclass
-class LspConfig:
+class LspConfig(MethodOptions):
     """Linearly separable perturbations (Yu et al., KDD 2022)."""
+
+    made_by: ClassVar[str] = "baselines.lsp.LinearlySeparable"
+    title: ClassVar[str] = "linearly separable perturbations"
+    paper: ClassVar[str] = "Yu et al., KDD 2022"
+    images: ClassVar[str] = SHAPE
 
     norm: Literal["linf", "l2"] = option("linf", "linf: every pixel at the bound; l2: a radius, as published")
     block: int = option(8, "side of a block of one colour, in pixels", ge=1)
@@ -62,31 +55,14 @@ class LspConfig:
 
 
 @dataclass
-class EmnConfig:
-    """Error-minimising noise (Huang et al., ICLR 2021)."""
-
-    kind: Kind = option("sample", "sample: every image its own noise; class: all images of a class the same")
-    arch: str = option("narrow", "surrogate: 'narrow' (for CPUs) or any timm model name; published: resnet18")
-    surrogate_steps: int = option(10, "batches that the surrogate learns in a round", ge=1)
-    steps: int = option(20, "gradient steps of the noise in a round", ge=1)
-    step_size: float = option(0.1, "length of such a step, as a share of the bound", gt=0, le=1)
-    stop_error: float = option(0.01, "stop when the surrogate errs on less than this share of protected images", ge=0)
-    rounds: int = option(50, "stop after so many rounds in any case", ge=1)
-    batch_size: int = option(128, "images per step", ge=2)
-    lr: float = option(0.1, "learning rate of the surrogate's sgd", gt=0)
-    momentum: float = option(0.9, "momentum of the surrogate's sgd", ge=0, lt=1)
-    weight_decay: float = option(5e-4, "weight decay of the surrogate", ge=0)
-    clip: float = option(5.0, "largest gradient norm of the surrogate; 0 turns clipping off", ge=0)
-    augment: str = option("none", "augmentation of what the surrogate learns from: operations joined by +")
-
-    def faults(self) -> list[str]:
-        """Contradictions between keys, one line each; empty when there is none."""
-        return augment_fault("baselines.emn.augment", self.augment)
-
-
-@dataclass
-class ArConfig:
+class ArConfig(MethodOptions):
     """Autoregressive perturbations (Sandoval-Segura et al., NeurIPS 2022)."""
+
+    made_by: ClassVar[str] = "baselines.ar.Autoregressive"
+    title: ClassVar[str] = "autoregressive perturbations"
+    paper: ClassVar[str] = "Sandoval-Segura et al., NeurIPS 2022"
+    images: ClassVar[str] = SHAPE
+    bounded: ClassVar[bool] = False
 
     radius: float = option(1.0, "L2 bound of a 32×32 image, pixels in [0, 1]; other sizes in proportion", gt=0, le=16)
     largest: float = option(
@@ -95,8 +71,14 @@ class ArConfig:
 
 
 @dataclass
-class CudaConfig:
+class CudaConfig(MethodOptions):
     """Convolution-based unlearnable datasets (Sadasivan et al., CVPR 2023)."""
+
+    made_by: ClassVar[str] = "baselines.cuda.ConvolutionFilters"
+    title: ClassVar[str] = "class-wise convolution"
+    paper: ClassVar[str] = "Sadasivan et al., CVPR 2023"
+    images: ClassVar[str] = SHAPE
+    bounded: ClassVar[bool] = False
 
     side: int = option(3, "side of a filter in pixels, odd; published for ImageNet-100: 9", ge=3, le=99)
     blur: float = option(
@@ -109,49 +91,29 @@ class CudaConfig:
 
 
 @dataclass
-class OpsConfig:
+class OpsConfig(MethodOptions):
     """One-pixel shortcut (Wu et al., ICLR 2023)."""
+
+    made_by: ClassVar[str] = "baselines.ops.OnePixel"
+    title: ClassVar[str] = "one-pixel shortcut"
+    paper: ClassVar[str] = "Wu et al., ICLR 2023"
+    images: ClassVar[str] = SHAPE
+    bounded: ClassVar[bool] = False
 
     pixels: int = option(1, "pixels changed in an image", ge=1)
 
-
-@dataclass
-class TapConfig:
-    """Adversarial examples as poisons (Fowl et al., NeurIPS 2021)."""
-
-    goal: Literal["targeted", "untargeted"] = option(
-        "targeted", "targeted: towards the next class; untargeted: away from its own"
-    )
-    steps: int = option(250, "gradient steps of the noise", ge=1)
-    step_size: float = option(0.05, "length of such a step, as a share of the bound", gt=0, le=1)
-    restarts: int = option(8, "how often the noise is made; the best is taken", ge=1)
-    augment: str = option("crop+flip", "differentiable augmentation in crafting: operations joined by +, or none")
-    batch_size: int = option(512, "images crafted together", ge=1)
-    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
-
-    def faults(self) -> list[str]:
-        """Contradictions between keys, one line each; empty when there is none."""
-        found = augment_fault("baselines.tap.augment", self.augment)
-        return found + augment_fault("baselines.tap.surrogate.augment", self.surrogate.augment)
+    def cost(self, images: int) -> str:
+        """See MethodOptions."""
+        return f"{NONE}; all places and colours are tried"
 
 
 @dataclass
-class HypoConfig:
-    """Hypocritical perturbations (Tao et al., NeurIPS 2021)."""
-
-    steps: int = option(100, "gradient steps of the noise", ge=1)
-    step_size: float = option(0.1, "length of such a step, as a share of the bound", gt=0, le=1)
-    batch_size: int = option(512, "images crafted together", ge=1)
-    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
-
-    def faults(self) -> list[str]:
-        """Contradictions between keys, one line each; empty when there is none."""
-        return augment_fault("baselines.hypo.surrogate.augment", self.surrogate.augment)
-
-
-@dataclass
-class PilConfig:
+class PilConfig(MethodOptions):
     """Perturbation-induced linearization (Liu et al., ICLR 2026)."""
+
+    made_by: ClassVar[str] = "baselines.pil.Linearising"
+    title: ClassVar[str] = "perturbation-induced linearization"
+    paper: ClassVar[str] = "Liu et al., ICLR 2026"
 
     weight: float = option(0.9, "λ, weight of the label in the noise; 1 − λ of the image's losing it", ge=0, le=1)
     steps: int = option(30, "gradient steps of the noise", ge=1)
@@ -160,10 +122,27 @@ class PilConfig:
     batch_size: int = option(512, "images per step, in training and in crafting", ge=2)
     lr: float = option(0.003, "peak learning rate of the linear classifier's sgd, then half a cosine", gt=0)
 
+    def implied(self, images: int) -> float:
+        """See MethodOptions."""
+        return self.epochs + 2 * self.steps
+
+    def cost(self, images: int) -> str:
+        """See MethodOptions."""
+        return f"{self.epochs} + 2 × {self.steps}, of one matrix"
+
+    def shortened(self) -> "PilConfig":
+        """See MethodOptions."""
+        return replace(self, epochs=1, steps=2)
+
 
 @dataclass
-class DeepConfuseConfig:
+class DeepConfuseConfig(MethodOptions):
     """DeepConfuse (Feng et al., NeurIPS 2019)."""
+
+    made_by: ClassVar[str] = "baselines.deepconfuse.DeepConfuse"
+    title: ClassVar[str] = "generator against a classifier's training, unrolled"
+    paper: ClassVar[str] = "Feng et al., NeurIPS 2019"
+    images: ClassVar[str] = GENERATED
 
     arch: str = option(
         "narrow", "classifier whose training is misled: 'narrow' or any timm model name; published: vgg11"
@@ -175,10 +154,23 @@ class DeepConfuseConfig:
     lr: float = option(1e-4, "learning rate of the generator's Adam", gt=0)
     width: int = option(16, "channels of the generator at full resolution", ge=8)
 
+    def implied(self, images: int) -> float:
+        """f's own step; the tried step; the look after it, back through f, the tried step and g."""
+        return self.trials * self.epochs * (1 + 1 + 3)
+
+    def shortened(self) -> "DeepConfuseConfig":
+        """See MethodOptions."""
+        return replace(self, trials=1, epochs=1)
+
 
 @dataclass
-class GueConfig:
+class GueConfig(MethodOptions):
     """Game unlearnable examples (Liu et al., AAAI 2024)."""
+
+    made_by: ClassVar[str] = "baselines.gue.GameGenerator"
+    title: ClassVar[str] = "generator in a Stackelberg game"
+    paper: ClassVar[str] = "Liu et al., AAAI 2024"
+    images: ClassVar[str] = GENERATED
 
     arch: str = option("narrow", "classifier of the game: 'narrow' or any timm model name; published: resnet18")
     epochs: int = option(50, "epochs of the game", ge=1)
@@ -190,10 +182,23 @@ class GueConfig:
     eta: float = option(1.5, "how fast the classifier must near its answer", gt=0)
     width: int = option(16, "channels of the generator at full resolution", ge=8)
 
+    def implied(self, images: int) -> float:
+        """The answer's steps; f here and at the answer, and g; f on clean images."""
+        return self.epochs * (self.steps + 3 + 1)
+
+    def shortened(self) -> "GueConfig":
+        """See MethodOptions."""
+        return replace(self, epochs=1, steps=2)
+
 
 @dataclass
-class ClustersConfig:
+class ClustersConfig(MethodOptions):
     """Unlearnable clusters (Zhang et al., CVPR 2023)."""
+
+    made_by: ClassVar[str] = "baselines.clusters.UnlearnableClusters"
+    title: ClassVar[str] = "a pattern for each cluster of features"
+    paper: ClassVar[str] = "Zhang et al., CVPR 2023"
+    images: ClassVar[str] = "any of the fitted shape"
 
     count: int = option(10, "clusters", ge=2)
     epochs: int = option(50, "epochs of each generator, of all images", ge=1)
@@ -207,10 +212,23 @@ class ClustersConfig:
         """Contradictions between keys, one line each; empty when there is none."""
         return augment_fault("baselines.clusters.surrogate.augment", self.surrogate.augment)
 
+    def implied(self, images: int) -> float:
+        """See MethodOptions."""
+        return self.surrogate.epochs + self.count * self.epochs
+
+    def shortened(self) -> "ClustersConfig":
+        """See MethodOptions."""
+        return replace(self, epochs=1, surrogate=replace(self.surrogate, epochs=1))
+
 
 @dataclass
-class PatternsConfig:
+class PatternsConfig(MethodOptions):
     """Patterns chosen by hand, one per class: the first build of this project."""
+
+    made_by: ClassVar[str] = "baselines.patterns.protection.Patterns"
+    title: ClassVar[str] = "chosen patterns, the first build of this project"
+    paper: ClassVar[str] = "ours"
+    images: ClassVar[str] = GENERATED
 
     encoder: Literal["efficientnet_lite0", "conv"] = option(
         "efficientnet_lite0", "what reads the image: a frozen network with ImageNet weights; conv: old files alone"
@@ -257,10 +275,36 @@ class PatternsConfig:
             return ["baselines.patterns.encoder: conv reads old files alone; fit with efficientnet_lite0"]
         return []
 
+    def passes(self) -> tuple[float, float]:
+        """Backward passes per image through the auxiliary classifier and through the head.
+
+        A tenth of the images is kept from both, and another tenth of the rest from the classifier.
+        """
+        used = self.auxiliary_classifier != "none"
+        return 0.9 * 0.9 * self.auxiliary_epochs * used, 0.9 * self.head_epochs
+
+    def implied(self, images: int) -> float:
+        """See MethodOptions."""
+        return sum(self.passes())
+
+    def cost(self, images: int) -> str:
+        """See MethodOptions."""
+        auxiliary, head = self.passes()
+        return f"{auxiliary:.0f} + {head:.0f}, these of two small layers"
+
+    def archs(self) -> dict[str, str]:
+        """See MethodOptions."""
+        used = self.auxiliary_classifier != "none"
+        return {"auxiliary_classifier": self.auxiliary_classifier} if used else {}
+
+    def shortened(self) -> "PatternsConfig":
+        """See MethodOptions."""
+        return replace(self, auxiliary_epochs=1, head_epochs=2)
+
 
 @dataclass
 class BaselinesConfig:
-    """The options of every baseline."""
+    """The options of every baseline: ``method=`` takes these names."""
 
     random: RandomConfig = field(default_factory=RandomConfig)
     lsp: LspConfig = field(default_factory=LspConfig)
@@ -283,44 +327,23 @@ class BaselinesConfig:
     patterns: PatternsConfig = field(default_factory=PatternsConfig)
     own: str = option("", "method=own: module.Class of a protection of yours, called with ε: examples/my_protection.py")
 
+    def methods(self) -> dict[str, MethodOptions]:
+        """The options of every method, by its name."""
+        return {name: getattr(self, name) for name in METHODS}
+
     def archs(self) -> dict[str, str]:
         """The architectures that are named, by key."""
-        found = {
-            "baselines.emn.arch": self.emn.arch,
-            "baselines.rem.arch": self.rem.arch,
-            "baselines.tap.surrogate.arch": self.tap.surrogate.arch,
-            "baselines.hypo.surrogate.arch": self.hypo.surrogate.arch,
-            "baselines.deepconfuse.arch": self.deepconfuse.arch,
-            "baselines.gue.arch": self.gue.arch,
-            "baselines.clusters.surrogate.arch": self.clusters.surrogate.arch,
-            "baselines.sem.arch": self.sem.arch,
-            "baselines.sep.surrogate.arch": self.sep.surrogate.arch,
-            "baselines.miue.arch": self.miue.arch,
-            "baselines.bait.arch": self.bait.arch,
+        return {
+            f"baselines.{name}.{key}": arch
+            for name, options in self.methods().items()
+            for key, arch in options.archs().items()
         }
-        if self.patterns.auxiliary_classifier != "none":
-            found["baselines.patterns.auxiliary_classifier"] = self.patterns.auxiliary_classifier
-        return found
 
     def shortened(self) -> "BaselinesConfig":
         """Everything once, with few steps."""
-        once = replace(self.tap.surrogate, epochs=1)
-        return replace(
-            self,
-            emn=replace(self.emn, rounds=1, steps=2),
-            tap=replace(self.tap, restarts=1, steps=2, surrogate=once),
-            rem=replace(self.rem, iterations=1, steps=2, samples=2, adversary_steps=2),
-            pil=replace(self.pil, epochs=1, steps=2),
-            hypo=replace(self.hypo, steps=2, surrogate=replace(self.hypo.surrogate, epochs=1)),
-            deepconfuse=replace(self.deepconfuse, trials=1, epochs=1),
-            gue=replace(self.gue, epochs=1, steps=2),
-            clusters=replace(self.clusters, epochs=1, surrogate=replace(self.clusters.surrogate, epochs=1)),
-            sem=replace(self.sem, iterations=1, steps=2, samples=2, adversary_steps=2),
-            sep=replace(
-                self.sep, checkpoints=1, steps=2, inner_steps=2, surrogate=replace(self.sep.surrogate, epochs=1)
-            ),
-            miue=replace(self.miue, epochs=1, steps=2),
-            bait=replace(self.bait, iterations=3),
-            ntga=replace(self.ntga, steps=2, block=64, validation=64),
-            patterns=replace(self.patterns, auxiliary_epochs=1, head_epochs=2),
-        )
+        short: dict[str, Any] = {name: options.shortened() for name, options in self.methods().items()}
+        return replace(self, **short)
+
+
+OWN = "own"  # ``method=own``, which is no method of the package
+METHODS = tuple(item.name for item in fields(BaselinesConfig) if item.name != OWN)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.checkpoint import FitCheckpoint, ResumableFit
-from baselines.config import EmnConfig
+from baselines.config_crafted import EmnConfig
 from baselines.noise import NoiseByImage, check_classes, protect_by_class, protect_by_image
 from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.checkpoint import FitCheckpoint, ResumableFit
-from baselines.config import HypoConfig
+from baselines.config_crafted import HypoConfig
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
 from datamodules.augment import isolated_rng

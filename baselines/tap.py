@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.checkpoint import FitCheckpoint, ResumableFit
-from baselines.config import TapConfig
+from baselines.config_crafted import TapConfig
 from baselines.noise import CraftedByImage, NoiseByImage
 from baselines.surrogate import craft, train_surrogate
 from datamodules.augment import augment, draws, isolated_rng

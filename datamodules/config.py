@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 
 def option(default: Any, help: str, **bounds: float) -> Any:
@@ -20,11 +20,30 @@ class DataError(Exception):
     """The images or labels are unusable; the message names the file, what was expected, what was found, the remedy."""
 
 
-Name = Literal[
-    "digits", "npz", "folder",
-    "cifar10", "cifar100", "svhn", "stl10", "imagenette", "imagenet100",
-    "isic", "covid", "blood", "derma", "path", "pneumonia", "retina", "organ",
-]  # fmt: skip
+# data sets by name: module and class, imported when chosen; defaults that differ: experiments/configs/data/<name>.yaml
+SETS = {
+    "digits": "digits.Digits",
+    "npz": "npz.Npz",
+    "folder": "folder.Folder",
+    "cifar10": "cifar.Cifar10",
+    "cifar100": "cifar.Cifar100",
+    "svhn": "svhn.Svhn",
+    "stl10": "stl10.Stl10",
+    "imagenette": "imagenet.Imagenette",
+    "imagenet100": "imagenet.Imagenet100",
+    "isic": "isic.Isic",
+    "covid": "covid.Covid",
+    "blood": "medmnist.Blood",
+    "derma": "medmnist.Derma",
+    "path": "medmnist.Path",
+    "pneumonia": "medmnist.Pneumonia",
+    "retina": "medmnist.Retina",
+    "organ": "medmnist.Organ",
+}
+if TYPE_CHECKING:
+    Name = str
+else:
+    Name = Literal[tuple(SETS)]
 Aspect = Literal["crop", "pad", "resize"]
 AUGMENTATIONS = ("crop", "zoom", "flip", "vflip", "turn", "cutout", "brightness", "contrast")
 

@@ -17,9 +17,9 @@ from typing import Any, Literal, get_args, get_origin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from baselines.capabilities import DEFAULT_METHOD, capabilities
-from baselines.config import BaselinesConfig, Method
-from datamodules.config import DataConfig, option
+from baselines.capabilities import DEFAULT_METHOD, AnyMethod, capabilities
+from baselines.config import BaselinesConfig
+from datamodules.config import SETS, DataConfig, option
 from datamodules.renames import current_options
 from gan.config import GanConfig
 from victims.config import VictimConfig
@@ -105,9 +105,7 @@ class Config:
     dry_run: bool = option(False, "grid, sweep: list what is to be computed, and how long it will take")
     store: str = option("runs/store", "grid: folder of finished cells, shared by all grids")
     experiment: str = option("", "named experiment: a file of configs/experiment")
-    method: Literal["confoundergan", Method, "own"] = option(
-        DEFAULT_METHOD, "protection: ours, a baseline, or one of your own (baselines.own)"
-    )
+    method: AnyMethod = option(DEFAULT_METHOD, "protection: ours, a baseline, or one of your own (baselines.own)")
     data: DataConfig = field(default_factory=DataConfig)
     gan: GanConfig = field(default_factory=GanConfig)
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
@@ -191,7 +189,9 @@ def options(schema: Any = Config, prefix: str = "") -> dict[str, Option]:
 
 
 def names(group: str) -> list[str]:
-    """Names of the shipped files of a group: ``data``, ``experiment``, ``grid`` or ``sweep``."""
+    """Names of the data sets (``data``), or of the shipped files of ``experiment``, ``grid`` or ``sweep``."""
+    if group == "data":
+        return sorted(SETS)
     return sorted(f.name.removesuffix(".yaml") for f in (CONFIGS / group).iterdir() if f.name.endswith(".yaml"))
 
 
@@ -241,7 +241,8 @@ def compose(arguments: list[str], base: dict[str, Any] | None = None) -> tuple[C
         for group, default in (("data", "digits"), ("experiment", "")):
             name = given.get(group, default)
             if name in names(group):
-                layers.append((f"{group}/{name}.yaml", _shipped(f"{group}/{name}.yaml")))
+                named = [("data.name", name)] if group == "data" else []
+                layers.append((f"{group}/{name}.yaml", named + _shipped(f"{group}/{name}.yaml")))
             elif name:
                 faults.append(
                     f"{group}: no {group} {name!r}{near(name, names(group))}; known: {', '.join(names(group))}"
@@ -307,6 +308,9 @@ def settings(schema: Any, places: tuple[str, ...], arguments: list[str]) -> tupl
 
 
 def _shipped(name: str) -> list[tuple[str, Any]]:
+    """The keys and values of a file of configs; none where a data set has no file, since it needs no other defaults."""
+    if not (CONFIGS / name).is_file():
+        return []
     tree = OmegaConf.to_container(OmegaConf.create((CONFIGS / name).read_text()))
     assert isinstance(tree, dict)
     return list(leaves(typing.cast(dict[str, Any], tree)))

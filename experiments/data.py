@@ -3,38 +3,17 @@
 from importlib import import_module
 
 from datamodules.base import ImageDataModule
-from datamodules.config import DataConfig
+from datamodules.config import SETS, DataConfig
 from experiments.config import Config, ConfigError
 from experiments.folder import rank_zero_print
 from gan.surrogates import parts_of
 from victims.classifier import check_builds
 from victims.config import PUBLISHED
 
-# module and class of each name; imported when chosen
-MODULES = {
-    "digits": "digits.Digits",
-    "npz": "npz.Npz",
-    "folder": "folder.Folder",
-    "cifar10": "cifar.Cifar10",
-    "cifar100": "cifar.Cifar100",
-    "svhn": "svhn.Svhn",
-    "stl10": "stl10.Stl10",
-    "imagenette": "imagenet.Imagenette",
-    "imagenet100": "imagenet.Imagenet100",
-    "isic": "isic.Isic",
-    "covid": "covid.Covid",
-    "blood": "medmnist.Blood",
-    "derma": "medmnist.Derma",
-    "path": "medmnist.Path",
-    "pneumonia": "medmnist.Pneumonia",
-    "retina": "medmnist.Retina",
-    "organ": "medmnist.Organ",
-}
-
 
 def module_of(name: str) -> type[ImageDataModule]:
     """The data module's class of that name."""
-    file, _, kind = MODULES[name].partition(".")
+    file, _, kind = SETS[name].partition(".")
     found: type[ImageDataModule] = getattr(import_module(f"datamodules.{file}"), kind)
     return found
 

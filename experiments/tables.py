@@ -13,11 +13,12 @@ from statistics import mean
 from typing import Any
 
 from baselines.info import method_infos
+from datamodules.config import SETS
 from datamodules.renames import current_spec
 from evaluation.rows import CELLS, SPEC, Row, finished, protections, read_rows, schema, select, victims
 from experiments.architecture import inventory, picture
 from experiments.costs import costs
-from experiments.data import MODULES, module_of
+from experiments.data import module_of
 from experiments.figures import share_map, survival
 from experiments.grid_report import MEASURED_ON, by_victim, moments, notes, scored, ssim
 from experiments.grid_report import table as table_of_grid
@@ -216,7 +217,7 @@ def clean_columns(*grids: str) -> str:
 def data_sets() -> str:
     """One row per data set, from what its module states."""
     rows = [["`DATA=`", "data set", "classes", "images (train + val + test)", "pixels", "licence", "what you do"]]
-    for name in MODULES:
+    for name in SETS:
         info = module_of(name).info
         title = f"[{info.title}]({info.page})" if info.page else info.title
         rows.append([f"`{name}`", title, str(info.classes or "yours"), info.images, info.size, info.licence, info.todo])
@@ -225,7 +226,7 @@ def data_sets() -> str:
 
 def citations() -> str:
     """Where each data set is published."""
-    return "\n".join(f"* `{name}`: {info.citation}." for name in MODULES if (info := module_of(name).info).citation)
+    return "\n".join(f"* `{name}`: {info.citation}." for name in SETS if (info := module_of(name).info).citation)
 
 
 def defences(stage: str) -> str:

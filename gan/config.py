@@ -7,9 +7,10 @@ discriminator for imperceptibility and a bound; every value below is our choice.
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, ClassVar, Literal, cast, get_type_hints
 
 from datamodules.config import option
+from datamodules.method import ALL, MethodOptions
 
 NAME = "confoundergan"  # of the method, in options, manifests and cards
 
@@ -150,8 +151,17 @@ class CurriculumConfig:
 
 
 @dataclass
-class GanConfig:
+class GanConfig(MethodOptions):
     """The objectives and the networks."""
+
+    made_by: ClassVar[str] = "gan.confounder.Confounder"
+    bounded: ClassVar[bool] = False  # the bound is one of these options
+    title: ClassVar[str] = "generator with a confounder"
+    paper: ClassVar[str] = "Tian et al., NeurIPS 2022"
+    images: ClassVar[str] = ALL
+    uses_trainer: ClassVar[bool] = True
+    transferable: ClassVar[bool] = True
+    classifies: ClassVar[bool] = True
 
     epsilon: float = option(8.0, "largest change of a pixel, in grey levels of 255 (8 means 8/255)", ge=1, le=64)
     start: str = option("shipped", "noise network to start from: shipped, none, or a run's folder or generator file")
@@ -190,6 +200,10 @@ class GanConfig:
     def epochs(self, images: int, batch_size: int) -> int:
         """Epochs of the game on so many images that make ``refine`` batches."""
         return -(-self.refine // -(-images // batch_size))
+
+    def cost(self, images: int) -> str:
+        """See MethodOptions."""
+        return "trained once, then 1 forward"
 
     def faults(self) -> list[str]:
         """Contradictions between keys, one line each; empty when there is none."""

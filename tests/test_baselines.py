@@ -7,7 +7,7 @@ import sys
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,38 +18,38 @@ from baselines.ar import Autoregressive, candidates, continued, stable
 from baselines.capabilities import DEFAULT_METHOD
 from baselines.clusters import UnlearnableClusters, k_means, nearest
 from baselines.config import (
+    METHODS,
     ArConfig,
     BaselinesConfig,
     ClustersConfig,
     CudaConfig,
     DeepConfuseConfig,
-    EmnConfig,
     GueConfig,
-    HypoConfig,
     Kind,
     LspConfig,
-    Method,
     OpsConfig,
     PatternsConfig,
     PilConfig,
     RandomConfig,
-    TapConfig,
 )
 from baselines.config_crafted import (
     BaitConfig,
+    EmnConfig,
+    HypoConfig,
     MiueConfig,
     NtgaConfig,
     RemConfig,
     SemConfig,
     SepConfig,
     SurrogateConfig,
+    TapConfig,
 )
 from baselines.cuda import ConvolutionFilters
 from baselines.deepconfuse import DeepConfuse, unrolled_loss
 from baselines.emn import ErrorMinimising
 from baselines.generator import NoiseGenerator, noised
 from baselines.gue import move, multiplier, payoff
-from baselines.info import FITTED, implied, method_infos
+from baselines.info import method_infos
 from baselines.lsp import distinct_vertices
 from baselines.ops import OnePixel
 from baselines.pil import Linearising, linear_classifier
@@ -60,6 +60,7 @@ from baselines.tap import Targeted, targets
 from datamodules.augment import augment, isolated_rng
 from datamodules.config import DataError
 from datamodules.images import ImageSet
+from datamodules.method import FITTED
 from datamodules.protected import ManifestHeader, ProtectedDataset, write_protected
 from datamodules.protection import Norm, Protection, change_sizes
 from tests.pictures import pictures, told
@@ -740,22 +741,24 @@ def test_a_killed_fit_resumes_and_ends_the_same(variant: str, tmp_path: Path, mo
         protection.fit(train, 4, 0, CPU, lambda _: None)
 
 
-@pytest.mark.parametrize("variant", [v for v in VARIANTS if implied(VARIANTS[v][0], BaselinesConfig(), 40)])
+@pytest.mark.parametrize(
+    "variant", [v for v, (name, _) in VARIANTS.items() if BaselinesConfig().methods()[name].implied(40)]
+)
 def test_methods_take_no_more_passes_than_the_published_algorithms_imply(variant: str) -> None:
     name, config = VARIANTS[variant]
     protection: Any = fitted(variant, pictures())
-    least = implied(name, config, 40) * getattr(protection, "rounds", 1)
+    least = config.methods()[name].implied(40) * getattr(protection, "rounds", 1)
     assert 0.95 * least <= protection.passes.backward <= 1.2 * least
 
 
 def test_every_registered_name_is_its_protections_own() -> None:
-    for name in get_args(Method):
+    for name in METHODS:
         assert make_protection(name, BaselinesConfig(), 8.0).name == name
 
 
 def test_facts_are_of_every_method_and_true() -> None:
     known = {row.method: row for row in method_infos()}
-    assert list(known) == [DEFAULT_METHOD, *get_args(Method)]
+    assert list(known) == [DEFAULT_METHOD, *METHODS]
     assert [name for name, row in known.items() if not row.labels] == [DEFAULT_METHOD, "random", *LABEL_FREE]
     assert {name: row.norm for name, row in known.items() if row.norm != "L∞"} == {
         "ar": "L2",

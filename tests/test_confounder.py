@@ -1,14 +1,13 @@
 """ConfounderGAN as a protection: fitted, protecting and saved like any other, with a plain Trainer of its own."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
 from test_gan import tiny
 
 from baselines.capabilities import capabilities
-from baselines.config import BaselinesConfig, Method
+from baselines.config import METHODS, BaselinesConfig
 from baselines.registry import make_protection
 from datamodules.config import DataError
 from datamodules.images import ImageSet
@@ -87,7 +86,7 @@ def test_without_a_game_the_classifier_alone_is_trained() -> None:
     assert (protection.classify(pictures(30, seed=1).images) == pictures(30).labels).float().mean() > 0.6
 
 
-@pytest.mark.parametrize("name", [NAME, *get_args(Method)])
+@pytest.mark.parametrize("name", [NAME, *METHODS])
 def test_capabilities_are_those_of_the_class(name: str) -> None:
     """What is stated of a protection before it is built is what its class offers."""
     protection, stated = make_protection(name, BaselinesConfig(), 8.0), capabilities(name)

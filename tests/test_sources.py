@@ -18,11 +18,11 @@ from fakes import FAKES, IMAGENETTE, imagenet100, pickled, targz, zipped
 
 from datamodules.base import ImageDataModule
 from datamodules.cifar import unpickle
-from datamodules.config import DataConfig, DataError
+from datamodules.config import SETS, DataConfig, DataError
 from datamodules.decode import TargetFormat, decode, read
 from experiments.cli import main
 from experiments.config import compose, names
-from experiments.data import MODULES, module_of, unready
+from experiments.data import module_of, unready
 
 # what a run of each needs beside its files
 SMALLEST = ("derma", "path", "pneumonia", "retina", "organ")
@@ -62,8 +62,8 @@ def told_by_brightness(module: ImageDataModule) -> None:
 
 
 def test_every_name_has_a_module_facts_and_a_config() -> None:
-    assert set(names("data")) == set(MODULES)
-    for name in MODULES:
+    assert set(names("data")) == set(SETS)
+    for name in SETS:
         info = module_of(name).info
         assert info.kind in ("natural", "medical", "own")
         for text in (info.title, info.images, info.size, info.licence, info.todo):
@@ -75,7 +75,7 @@ def test_every_name_has_a_module_facts_and_a_config() -> None:
 
 
 def test_every_source_has_a_fake() -> None:
-    assert set(FAKES) == set(MODULES) - set(OWN)
+    assert set(FAKES) == set(SETS) - set(OWN)
 
 
 @pytest.mark.parametrize("name", FAKES)

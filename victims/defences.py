@@ -8,10 +8,15 @@ A defence is written as its operations in order, joined by ``+``, each with its 
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from datamodules.config import AUGMENTATIONS
 from victims.chains import CHAINS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,15 @@ class Defence:
         does: one line.
         source: a publication, or ``ours``; with the deviations from it.
         parameters: in the order in which they are written.
+        change: of stage ``input``, where it needs no library and so stands here: what is done, of images (uint8
+            N×C×H×W) and the parameters to uint8 of the same shape. None: the function of its name in the stage's file.
     """
 
     stage: Literal["input", "dataset", "batch", "model"]
     does: str
     source: str
     parameters: tuple[Parameter | Choice, ...] = ()
+    change: "Callable[..., Tensor] | None" = None
 
 
 class Operation(NamedTuple):

@@ -18,6 +18,7 @@ from torchvision.transforms.v2.functional import adjust_sharpness, rgb_to_graysc
 
 from datamodules.images import to_float
 from victims.chains import after, coded
+from victims.defences import DEFENCES
 from victims.smoothing import nonlocal_means, total_variation
 
 Purifier = Callable[[Tensor], Tensor]
@@ -122,7 +123,8 @@ def nlm(images: Tensor, strength: float) -> Tensor:
 
 
 PURIFIERS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (gray, blur, median, jpeg, webp, chain, bits, resize, lowpass, sharpen, tv, nlm)
+    **{f.__name__: f for f in (gray, blur, median, jpeg, webp, chain, bits, resize, lowpass, sharpen, tv, nlm)},
+    **{name: defence.change for name, defence in DEFENCES.items() if defence.change},
 }
 
 

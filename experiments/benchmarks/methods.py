@@ -18,14 +18,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from baselines.config import BaselinesConfig, Method
+from baselines.config import BaselinesConfig
 from baselines.config_crafted import SurrogateConfig
-from baselines.info import implied
 from baselines.registry import make_protection
 from datamodules.images import ImageSet, to_float
 from experiments.config import compose
@@ -80,9 +79,9 @@ def bare(train: ImageSet, classes: int, passes: int, learning: bool) -> float:
     return (time.process_time() - started) / passes / len(train)
 
 
-def learned(name: Method, c: BaselinesConfig, images: int) -> float:
+def learned(name: str, c: BaselinesConfig, images: int) -> float:
     """How many of the implied passes the classifier learns in; of EMN, those of one round."""
-    found: dict[Method, float] = {
+    found: dict[str, float] = {
         "emn": c.emn.surrogate_steps * c.emn.batch_size / images,
         "tap": c.tap.surrogate.epochs,
         "rem": c.rem.iterations * c.rem.batch_size / images,
@@ -94,7 +93,7 @@ def learned(name: Method, c: BaselinesConfig, images: int) -> float:
     return found.get(name, 0.0)
 
 
-def measured(name: Method, train: ImageSet, classes: int, rounds: int) -> dict[str, Any]:
+def measured(name: str, train: ImageSet, classes: int, rounds: int) -> dict[str, Any]:
     """Passes and seconds of one method beside what its paper implies."""
     config, ratios, timed = few(), [], learned(name, few(), len(train)) > 0
     for _ in range(rounds if timed else 1):
@@ -107,7 +106,8 @@ def measured(name: Method, train: ImageSet, classes: int, rounds: int) -> dict[s
         after = [bare(train, classes, LONG_ENOUGH, flag) for flag in (False, True)]
         making, learning = ((one + two) / 2 for one, two in zip(before, after, strict=True))
         times = getattr(protection, "rounds", 1)
-        least, own = (times * f(name, config, len(train)) for f in (implied, learned))
+        least = times * config.methods()[name].implied(len(train))
+        own = times * learned(name, config, len(train))
         ratios.append(spent / len(train) / (own * learning + (least - own) * making))
     assert protection.passes
     counted = protection.passes.backward
@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     data = make_data(compose(["data=digits"])[0])
     train = data.parts["train"].subset(torch.arange(count))
-    names = [name for name in get_args(Method) if implied(name, few(), count)]
+    names = [name for name, options in few().methods().items() if options.implied(count)]
     result: dict[str, Any] = {"images": count, "rounds": rounds, "limit": LIMIT, "environment": environment()}
     result["methods"] = {name: measured(name, train, data.classes, rounds) for name in names}
     write_json(Path("results/methods_cpu.json"), result)
