@@ -12,8 +12,9 @@ from typing import Any
 
 from evaluation.rows import ProtectionRow, Row, finished, protections, select
 from evaluation.statistics import interval, paired, relation
+from experiments.comparisons import recovered
 from experiments.grid_report import MEASURED_ON, backward, ssim
-from experiments.verdicts import LEARNED, Finding, findings
+from experiments.verdicts import findings
 
 HEAD = ["", "method", "strongest attacker gets back, %", "by", "untouched, %", "beside the first", "seeds"]
 COSTS = ["PSNR, dB", "SSIM", "seconds to fit", "backward passes per image", "images per second"]
@@ -64,13 +65,6 @@ def standings(spec: dict[str, Any], rows: list[Row], data: str) -> list[Standing
         (Standing(variant, own, counted) for variant, own in shares.items()),
         key=lambda standing: mean(standing.worst.values()) if standing.worst else float("inf"),
     )
-
-
-def recovered(found: Finding) -> dict[int, float]:
-    """The recovered share of each seed whose clean twin learned something."""
-    values = zip(found.seeds, found.clean, found.protected, strict=True)
-    base = found.chance
-    return {seed: (hit - base) / (clean - base) for seed, clean, hit in values if clean - base >= LEARNED}
 
 
 def board(spec: dict[str, Any], rows: list[Row], data: str) -> list[list[str]]:

@@ -36,6 +36,7 @@ from evaluation.rows import (
     unique,
     victims,
 )
+from experiments.comparisons import compared
 from experiments.config import Config, leaves
 from experiments.costs import costs
 from experiments.folder import RunError, newest, rank_zero_print
@@ -226,6 +227,8 @@ def document(asked: ReportInput, found: list[Finding], drawn: dict[str, bytes]) 
         yield Text(asked.void)
     elif lines := verdicts(spec, found):
         yield Verdicts(lines)
+        if apart := compared(spec, found):
+            yield apart
     else:
         yield Text("Nothing was measured of a protected setting.")
     yield from _maps(spec, found)

@@ -95,7 +95,7 @@ def test_the_choice_is_the_least_left_over(tmp_path: Path) -> None:
     assert found["left_over"] == {"mixtures": pytest.approx(2 / 6), "base": pytest.approx(0.5)}
 
 
-SMALL = {"data": "data=digits", "images": "300", "epochs": "1", "arch": "narrow", "precision": "fp32", "seeds": "0"}
+SMALL = {"data": "data=digits", "images": "200", "epochs": "1", "arch": "narrow", "precision": "fp32", "seeds": "0"}
 
 
 def test_the_reference_has_all_methods_and_a_clean_twin_of_each_victim() -> None:
@@ -155,10 +155,11 @@ def test_operations_of_the_reference_are_counted() -> None:
 
 
 @pytest.mark.slow
-def test_the_reference_runs_on_a_cpu_at_a_hundredth_of_its_size_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)  # minutes by itself; half an hour where others compute, too
+def test_the_reference_runs_on_a_cpu_at_a_hundredth_of_its_size_and_resumes(tmp_path: Path) -> None:
     script = Path(reference.__file__).with_suffix(".sh")
     small = [f"{key}={value}" for key, value in SMALL.items()]
-    small += [f"run_dir={tmp_path}", f"store={tmp_path / 'cells'}", "jobs=1", "only=lsp, L∞+random, sample-wise"]
+    small += [f"run_dir={tmp_path}", f"store={tmp_path / 'cells'}", "jobs=1", "only=lsp, L∞"]
     for minutes in ("0", "30", "30"):
         done = subprocess.run(
             ["bash", str(script), *small, f"minutes={minutes}"],

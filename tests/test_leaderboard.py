@@ -7,10 +7,11 @@ import pytest
 from made_rows import HIDDEN, made, victim
 
 from evaluation.rows import Cost, Row
+from experiments.comparisons import compared, recovered
 from experiments.grid.cells import cells_of
 from experiments.grid.spec import read_grid
-from experiments.leaderboard import accuracies, board, recovered, said, standings
-from experiments.verdicts import Finding
+from experiments.leaderboard import accuracies, board, said, standings
+from experiments.verdicts import Finding, findings
 
 ASKED: dict[str, Any] = {
     "data": {"small": {}}, "variants": {"ours": {}, "theirs": {}, "twin": {}}, "victims": {"untouched": {}, "JPEG": {}, "late": {}},
@@ -88,6 +89,18 @@ def test_a_seed_whose_clean_victim_learned_nothing_has_no_share() -> None:
     place = ("small", "ours", "standard", "untouched")
     found = Finding(*place, 0.1, (0, 1), (0.6, 0.15), (0.35, 0.1), (), (), (), (), 0)
     assert recovered(found) == {0: pytest.approx(0.5)}
+
+
+def test_the_report_says_which_methods_are_level() -> None:
+    table = compared(ASKED, findings(ASKED, rows()))
+    assert table is not None
+    assert table.rows == [
+        ["small", "standard", "untouched", "theirs", "0 [0, 0]", "ours", "twin"],
+        ["small", "standard", "JPEG", "twin", "10 [10, 10]", "–", "ours, theirs"],
+    ], "an attacker of one method alone compares nothing"
+    assert compared(ASKED, findings(ASKED, rows(1))) is None, "one seed tells nothing apart"
+    alone = ASKED | {"variants": {"ours": {}}}
+    assert compared(alone, findings(alone, rows())) is None
 
 
 def test_the_shipped_leaderboard_is_laid_out_and_takes_a_method_of_one_s_own() -> None:
