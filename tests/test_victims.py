@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,12 +179,16 @@ def test_rates_follow_the_recipe(name: str, shares: dict[float, float]) -> None:
             {"weights": "w.pth"},
             "victim.weights: are not read with start=scratch; give victim.start=pretrained or probe",
         ),
+        (
+            {"defence": "pairs:500:40", "check_every": 1},
+            "victim.defence: 'pairs' learns from a finished protection; leave",
+        ),
         ({"recipe": "neighbours", "defence": "mixup:1"}, "victim.defence: 'mixup' acts on the training of a whole"),
         ({"arch": "linear", "start": "self_supervised"}, "victim.arch: linear has no features"),
     ],
 )
-def test_options_that_contradict_each_other(options: dict[str, str], expected: str) -> None:
-    [fault] = VictimConfig(**options).faults()  # type: ignore[arg-type]
+def test_options_that_contradict_each_other(options: dict[str, Any], expected: str) -> None:
+    [fault] = VictimConfig(**options).faults()
     assert fault.startswith(expected)
 
 
