@@ -114,7 +114,7 @@ def _run(verb: str, config: Any, given: list[str]) -> int:
 
                 return dashboard(config)
             elif verb == "report":
-                from experiments.report import report
+                from experiments.report.write import report
 
                 return report(config)
             elif verb in OWNER_VERBS:

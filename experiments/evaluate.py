@@ -30,7 +30,7 @@ from experiments.config import Config, ConfigError, compose, leaves, options
 from experiments.data import check_networks, make_data
 from experiments.folder import RunError, describe, is_main, newest, progress_bar, rank_zero_print, write_json
 from experiments.logs import log_end, make_loggers
-from experiments.report import write_of_run
+from experiments.report.write import write_of_run
 from gan.protection import GENERATOR, GeneratorFileError
 from victims.classifier import check_arch
 from victims.config import PUBLISHED, Recipe

@@ -7,8 +7,8 @@ import pytest
 from made_rows import HIDDEN, made, recipe, victim
 
 from evaluation.rows import Cost, ProtectionRow, Row, VictimRow
-from experiments.costs import MeanCost, break_even, costs, in_words
-from experiments.published import CIFAR10_RESNET18, beside, order
+from experiments.report.costs import MeanCost, break_even, costs, in_words
+from experiments.report.published import CIFAR10_RESNET18, beside, order
 
 OURS = MeanCost(100.0, 500, 1000.0)
 

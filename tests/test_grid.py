@@ -24,6 +24,7 @@ from datamodules.protected import MANIFEST
 from evaluation.measure import score_victim
 from evaluation.rows import CELLS, ClassAccuracy, Row, VictimRow
 from evaluation.rows import victims as victims_of
+from evaluation.verdicts import findings, missing, moments
 from experiments.cli import main
 from experiments.config import CONFIGS
 from experiments.data import make_data
@@ -31,10 +32,9 @@ from experiments.grid.cells import cells_of, data_of
 from experiments.grid.compute import placed
 from experiments.grid.run import MASKS, run_cell
 from experiments.grid.spec import read_grid
-from experiments.grid_report import moments, table
-from experiments.published import read_published
-from experiments.report import beside_published, numbers
-from experiments.verdicts import findings, missing
+from experiments.report.grid_table import table
+from experiments.report.measured import numbers
+from experiments.report.published import beside_published, read_published
 from victims.config import VictimConfig
 from victims.pairs import Pairs
 

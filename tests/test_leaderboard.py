@@ -7,11 +7,11 @@ import pytest
 from made_rows import HIDDEN, made, victim
 
 from evaluation.rows import Cost, Row
-from experiments.comparisons import compared, recovered
+from evaluation.verdicts import Finding, findings
 from experiments.grid.cells import cells_of
 from experiments.grid.spec import read_grid
-from experiments.leaderboard import accuracies, board, said, standings
-from experiments.verdicts import Finding, findings
+from experiments.report.comparisons import compared, recovered
+from experiments.report.leaderboard import accuracies, board, said, standings
 
 ASKED: dict[str, Any] = {
     "data": {"small": {}}, "variants": {"ours": {}, "theirs": {}, "twin": {}}, "victims": {"untouched": {}, "JPEG": {}, "late": {}},

@@ -19,14 +19,16 @@ from PIL import Image
 from datamodules.images import ImageSet
 from evaluation.pictures import PictureGrid, save_sheets
 from evaluation.rows import Row
+from evaluation.verdicts import Finding, Verdict, failed, findings, grade, missing, verdicts
 from experiments.cli import main
-from experiments.figures import curves, share_map
 from experiments.grid.cells import cells_of
 from experiments.grid.compute import draw, save_rows
 from experiments.grid.run import run_cell
-from experiments.page import Verdict, to_markdown
-from experiments.report import ReportInput, document, input_of_grid, input_of_run, write
-from experiments.verdicts import Finding, failed, findings, grade, missing, to_csv, verdicts
+from experiments.report.document import document
+from experiments.report.figures import curves, share_map
+from experiments.report.inputs import ReportInput, input_of_grid, input_of_run
+from experiments.report.page import to_markdown
+from experiments.report.write import to_csv, write
 
 ROOT = Path(__file__).parents[1]
 NASTY = '<b onload="x">&amp; | `$\\alpha$ _*'  # a name that HTML, Markdown and formulas would each take for their own

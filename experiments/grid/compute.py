@@ -42,7 +42,8 @@ from experiments.grid.cells import Cell, cells_of, data_of
 from experiments.grid.run import MADE, run_cell
 from experiments.grid.spec import read_grid
 from experiments.launch import suppress_known_warnings
-from experiments.report import input_of_grid, write
+from experiments.report.inputs import input_of_grid
+from experiments.report.write import write
 from victims.config import Recipe
 from victims.defences import operations, passes
 

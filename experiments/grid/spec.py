@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from datamodules.renames import current_file, current_spec
 from experiments.config import CONFIGS, ConfigError, leaves, names, near
-from experiments.published import read_published
+from experiments.report.published import read_published
 
 # clean: part A; standard: A protected; clean_fast: part B; fast: B protected; misclassified: the unprotected images of
 # B that the generator misclassifies: what an attacker could learn if the others were useless

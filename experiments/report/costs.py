@@ -6,8 +6,8 @@ from typing import Any
 
 from baselines.capabilities import DEFAULT_METHOD, capabilities
 from evaluation.rows import ProtectionRow, Row, protections, select, unique
-from experiments.grid_report import moments
-from experiments.page import Table
+from evaluation.verdicts import moments
+from experiments.report.page import Table
 
 HEAD = [
     "data",

@@ -12,9 +12,9 @@ from typing import Any
 
 from evaluation.rows import ProtectionRow, Row, finished, protections, select
 from evaluation.statistics import interval, paired, relation
-from experiments.comparisons import recovered
-from experiments.grid_report import MEASURED_ON, backward, ssim
-from experiments.verdicts import findings
+from evaluation.verdicts import findings
+from experiments.report.comparisons import recovered
+from experiments.report.grid_table import MEASURED_ON, backward, ssim
 
 HEAD = ["", "method", "strongest attacker gets back, %", "by", "untouched, %", "beside the first", "seeds"]
 COSTS = ["PSNR, dB", "SSIM", "seconds to fit", "backward passes per image", "images per second"]

@@ -5,15 +5,13 @@ from clean images it still learns from the protected ones. Clean is the same vic
 unprotected. 0 %: it learned nothing; 100 %: the protection did nothing.
 """
 
-import csv
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from statistics import mean, stdev
 from typing import Any
 
 from evaluation.rows import Row, VictimRow, failures, select, victims
-from experiments.page import Verdict
 
 STOPPED, WEAKENED = 0.10, 0.50  # largest recovered share that is called so; above: not protected
 LEARNED = 0.10  # by how much the clean victim must pass chance before anything is concluded from it
@@ -23,6 +21,21 @@ CLEAN = {"standard": "clean", "fast": "clean_fast", "misclassified": "clean_fast
 REMAINDER = {"standard": "remainder", "fast": "remainder_fast"}
 PROTECTED = ("standard", "fast")  # settings that are a protection; misclassified explains one
 EDGE = 1e-9  # arithmetic on fractions
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim of the verdict.
+
+    Attributes:
+        kind: ``stopped``, ``weakened``, ``broken`` or ``unknown``: the colour.
+        claim: what is claimed, and of what.
+        lines: the figures behind it, and what is to be known of them.
+    """
+
+    kind: str
+    claim: str
+    lines: list[str]
 
 
 @dataclass(frozen=True)
@@ -152,12 +165,17 @@ def _twin(row: VictimRow, clean: list[VictimRow]) -> VictimRow | None:
     return fits[0] if len(fits) == 1 else None
 
 
-def percent(values: tuple[float, ...] | list[float], digits: int = 0) -> str:
-    """Mean of fractions, ± standard deviation of several, in %; – without any."""
+def moments(values: Sequence[float], scale: float = 1.0, digits: int = 1) -> str:
+    """Mean ± standard deviation of several, times ``scale``; – without any."""
     if not values:
         return "–"
-    spread = f" ± {100 * stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{100 * mean(values):.{digits}f}{spread}"
+    spread = f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{scale * mean(values):.{digits}f}{spread}"
+
+
+def percent(values: Sequence[float], digits: int = 0) -> str:
+    """``moments`` of fractions, in %."""
+    return moments(values, 100, digits)
 
 
 def verdicts(spec: dict[str, Any], found: list[Finding]) -> list[Verdict]:
@@ -280,35 +298,3 @@ def missing(spec: dict[str, Any], rows: list[Row]) -> list[str]:
                     if (seed, victim) not in places
                 ]
     return lines
-
-
-COLUMNS = (
-    "data", "variant", "setting", "victim", "seeds", "chance", "clean", "clean_sd", "protected", "protected_sd",
-    "selected", "peak", "recovered", "recovered_sd", "verdict", "swap", "failed", "remainder",
-)  # fmt: skip
-
-
-def to_csv(found: list[Finding]) -> str:
-    """One line per finding: means and standard deviations over seeds, as fractions; empty where there is none."""
-
-    def centre(values: tuple[float, ...]) -> float | str:
-        return mean(values) if values else ""
-
-    def spread(values: tuple[float, ...] | list[float]) -> float | str:
-        return stdev(values) if len(values) > 1 else ""
-
-    buffer = io.StringIO()
-    lines = csv.writer(buffer, lineterminator="\n")
-    lines.writerow(COLUMNS)
-    for f in found:
-        lines.writerow(
-            [
-                *(f.data, f.variant, f.setting, f.victim, " ".join(map(str, f.seeds)), f.chance),
-                *(centre(f.clean), spread(f.clean), centre(f.protected), spread(f.protected)),
-                *(centre(f.selected), centre(f.peak)),
-                *("" if f.share is None else f.share, spread(f.shares) if f.share is not None else ""),
-                *(f.grade if f.setting in PROTECTED else "", centre(f.swap), f.failed),
-                centre(f.remainder),
-            ]
-        )
-    return buffer.getvalue()

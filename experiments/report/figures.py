@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from evaluation.rows import Row, select, unique, victims
-from experiments.grid_report import TITLES
-from experiments.verdicts import Finding
+from evaluation.verdicts import Finding
+from experiments.report.grid_table import TITLES
 
 # Okabe and Ito's palette ("Color Universal Design", 2008) without black, which is the clean victims' colour
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")

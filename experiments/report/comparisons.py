@@ -4,8 +4,8 @@ from itertools import product
 from typing import Any
 
 from evaluation.statistics import interval, paired, relation
-from experiments.page import Table
-from experiments.verdicts import LEARNED, PROTECTED, Finding
+from evaluation.verdicts import LEARNED, PROTECTED, Finding
+from experiments.report.page import Table
 
 HEAD = ["data", "setting", "victim", "least is left by", "recovered, %", "level with it", "more is left by"]
 TITLE = (

@@ -1,15 +1,16 @@
 """A readable document of few kinds of blocks, as one self-contained HTML file and as Markdown.
 
 The HTML loads nothing: styles are inline, pictures are data URIs, there is no script, and its content policy forbids
-the rest. Its frame is ``page.html``.
+the rest. It is the template ``page.html``, filled by Jinja, which escapes every text.
 """
 
 import base64
-import html
 import re
 from dataclasses import dataclass
-from importlib.resources import files
-from string import Template
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from evaluation.verdicts import Verdict
 
 LONG = 40  # characters from which a table's cell may be wrapped
 
@@ -33,21 +34,6 @@ class Text:
 class Items:
     """A list of plain lines."""
 
-    lines: list[str]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One claim of the verdict.
-
-    Attributes:
-        kind: ``stopped``, ``weakened``, ``broken`` or ``unknown``: the colour.
-        claim: what is claimed, and of what.
-        lines: the figures behind it, and what is to be known of them.
-    """
-
-    kind: str
-    claim: str
     lines: list[str]
 
 
@@ -82,51 +68,23 @@ class Picture:
 
 Block = Heading | Text | Items | Verdicts | Table | Picture
 
+TEMPLATES = Environment(
+    loader=PackageLoader("experiments.report", "."),
+    autoescape=True,
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters["kind"] = lambda block: type(block).__name__
+TEMPLATES.filters["base64"] = lambda data: base64.b64encode(data).decode()
+PAGE = TEMPLATES.get_template("page.html")
+
 
 def to_html(blocks: list[Block]) -> str:
     """The document as one HTML file; its title is the first heading."""
     title = next(b.text for b in blocks if isinstance(b, Heading))
-    frame = Template((files("experiments") / "page.html").read_text(encoding="utf-8"))
-    return frame.substitute(title=html.escape(title), body="\n".join(map(_html, blocks)))
-
-
-def _html(block: Block) -> str:
-    safe = html.escape
-    match block:
-        case Heading(level, text):
-            return f"<h{level}>{safe(text)}</h{level}>"
-        case Text(text):
-            return f"<p>{safe(text)}</p>"
-        case Items(lines):
-            return "<ul>" + "".join(f"<li>{safe(line)}</li>" for line in lines) + "</ul>"
-        case Verdicts(verdicts):
-            items = [
-                f'<li class="{safe(v.kind)}"><strong>{safe(v.claim)}</strong>{_html(Items(v.lines))}</li>'
-                for v in verdicts
-            ]
-            return '<ul class="verdicts">\n' + "\n".join(items) + "\n</ul>"
-        case Table(caption, head, rows):
-            top = "".join(f'<th scope="col">{safe(name)}</th>' for name in head)
-            body = "\n".join(
-                f'<tr><th scope="row">{safe(first)}</th>' + "".join(map(_cell, others)) + "</tr>"
-                for first, *others in rows
-            )
-            # a region that the keyboard can scroll
-            return (
-                f'<div class="scroll" role="region" tabindex="0" aria-label="{safe(caption)}"><table>'
-                f"<caption>{safe(caption)}</caption>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
-            )
-        case Picture(png, alt, caption):
-            data = base64.b64encode(png).decode()
-            return (
-                f'<figure><div class="scroll" role="region" tabindex="0" aria-label="{safe(caption)}">'
-                f'<img alt="{safe(alt)}" src="data:image/png;base64,{data}"></div>'
-                f"<figcaption>{safe(caption)}</figcaption></figure>"
-            )
-
-
-def _cell(text: str) -> str:
-    return f'<td class="long">{html.escape(text)}</td>' if len(text) > LONG else f"<td>{html.escape(text)}</td>"
+    return PAGE.render(title=title, blocks=blocks, long=LONG)
 
 
 def to_markdown(blocks: list[Block]) -> str:

@@ -7,7 +7,9 @@ the protocols agree), ``figures`` (a variant of the grid → a victim of it → 
 without a defence.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -15,9 +17,9 @@ from scipy.stats import spearmanr
 
 from baselines.capabilities import DEFAULT_METHOD
 from evaluation.rows import Row, VictimRow, select, victims
+from evaluation.verdicts import Finding, moments
 from experiments.config import CONFIGS, ConfigError, names, near
-from experiments.grid_report import moments
-from experiments.page import Table
+from experiments.report.page import Block, Heading, Table, Text
 
 KEYS = {"source", "note", "figures"}
 APBENCH = "APBench leaderboard, 2023-06-19 (200 epochs, learning rate 0.1 halved at 100)"
@@ -128,3 +130,18 @@ def order(pairs: list[tuple[float, float]]) -> str:
         return "Ours are all alike: there is no order to compare."
     rho = float(spearmanr(ours, theirs).statistic)
     return f"Order of {len(pairs)} lines, ours and the mean of both sources: Spearman's correlation {rho:.2f}."
+
+
+def beside_published(published: dict[str, Any], found: list[Finding]) -> Iterator[Block]:
+    """Ours beside what others published, for the variants and victims that both have."""
+    yield Heading(3, "Beside published figures")
+    yield Text(f"{published['source']}. {published['note']}")
+    rows = []
+    for f in found:
+        theirs = published["figures"].get(f.variant, {}).get(f.victim) if f.setting == "standard" else None
+        if theirs is not None:
+            own = f"{100 * mean(f.protected):.1f}" if f.protected else "–"
+            apart = f"{100 * mean(f.protected) - theirs:+.1f}" if f.protected else "–"
+            rows.append([f.data, f.variant, f.victim, own, f"{theirs:.1f}", apart])
+    head = ["data", "variant", "victim", "here", "published", "difference"]
+    yield Table("Accuracy on clean images in %, standard setting", head, rows)

@@ -1,9 +1,10 @@
 """What a grid found as one compact table, from its rows alone: a line for each data set, variant and victim."""
 
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from evaluation.rows import NoiseSize, ProtectionRow, Row, failures, finished, protections, select, unique, victims
+from evaluation.verdicts import moments
 
 COLUMNS = ("clean", "standard", "remainder", "clean_fast", "fast", "remainder_fast", "misclassified")
 TITLES = {
@@ -19,14 +20,6 @@ MEASURED_ON = {
     "test": "the clean test part, used once per seed",
     "rest": "clean training images that the victim does not train on (the test part is untouched)",
 }
-
-
-def moments(values: list[float], scale: float = 1.0) -> str:
-    """Mean ± standard deviation; – without any."""
-    if not values:
-        return "–"
-    spread = f" ± {scale * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{scale * mean(values):.1f}{spread}"
 
 
 def scored(rows: list[Row], setting: str, **place: str) -> str:
