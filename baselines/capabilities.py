@@ -6,7 +6,7 @@ Nothing asks for its name. It is stated by the class of its options (``MethodOpt
 
 from typing import TYPE_CHECKING, Literal
 
-from baselines.config import OWN, BaselinesConfig
+from baselines.config import MIXED, OWN, BaselinesConfig
 from datamodules.method import MethodOptions
 from gan.config import NAME, GanConfig
 
@@ -19,7 +19,7 @@ TRANSFERABLE = [name for name, stated in STATED.items() if stated.transferable]
 if TYPE_CHECKING:
     AnyMethod = str
 else:
-    AnyMethod = Literal[(*STATED, OWN)]
+    AnyMethod = Literal[(*STATED, MIXED, OWN)]
 
 
 def capabilities(method: str) -> type[MethodOptions]:

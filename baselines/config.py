@@ -23,6 +23,7 @@ from baselines.config_crafted import (
 from datamodules.config import augment_fault, option
 from datamodules.method import ALL, GENERATED, NONE, SHAPE, MethodOptions
 from datamodules.renames import current_fields
+from gan.config import NAME
 
 
 @dataclass
@@ -303,6 +304,31 @@ class PatternsConfig(MethodOptions):
 
 
 @dataclass
+class MixedConfig:
+    """Several owners, each with a protection of its own."""
+
+    methods: str = option(
+        "lsp+lsp", "method=mixed: the owners' protections joined by +, with equal shares of the images"
+    )
+
+    def owners(self) -> list[str]:
+        """The owners' methods, one by one."""
+        return self.methods.split("+")
+
+    def faults(self) -> list[str]:
+        """Contradictions between keys, one line each; empty when there is none."""
+        named, known = self.owners(), [NAME, *METHODS]
+        found = [
+            f"baselines.mixed.methods: no protection {m!r}; known: {', '.join(known)}" for m in named if m not in known
+        ]
+        if len(named) < 2:
+            found.append(
+                f"baselines.mixed.methods: expected two owners at least, such as lsp+lsp, found {self.methods!r}"
+            )
+        return found
+
+
+@dataclass
 class BaselinesConfig:
     """The options of every baseline: ``method=`` takes these names."""
 
@@ -325,11 +351,16 @@ class BaselinesConfig:
     bait: BaitConfig = field(default_factory=BaitConfig)
     ntga: NtgaConfig = field(default_factory=NtgaConfig)
     patterns: PatternsConfig = field(default_factory=PatternsConfig)
+    mixed: MixedConfig = field(default_factory=MixedConfig)
     own: str = option("", "method=own: module.Class of a protection of yours, called with ε: examples/my_protection.py")
 
     def methods(self) -> dict[str, MethodOptions]:
         """The options of every method, by its name."""
         return {name: getattr(self, name) for name in METHODS}
+
+    def methods_of(self, method: str) -> list[str]:
+        """The methods whose options decide what one does: itself, and of a mixture its owners' too."""
+        return [method, *(self.mixed.owners() if method == MIXED else [])]
 
     def archs(self) -> dict[str, str]:
         """The architectures that are named, by key."""
@@ -345,5 +376,5 @@ class BaselinesConfig:
         return replace(self, **short)
 
 
-OWN = "own"  # ``method=own``, which is no method of the package
-METHODS = tuple(item.name for item in fields(BaselinesConfig) if item.name != OWN)
+MIXED, OWN = "mixed", "own"  # of ``method=``, which are no methods by themselves: of several, and from outside
+METHODS = tuple(item.name for item in fields(BaselinesConfig) if item.name not in (MIXED, OWN))

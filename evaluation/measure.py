@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from datamodules.base import ImageDataModule
 from datamodules.images import ImageSet
@@ -113,6 +114,7 @@ def score_victim(
     device: torch.device,
     advance: Callable[[], None] = lambda: None,
     pairs: Pairs | None = None,
+    known: Tensor | None = None,
 ) -> tuple[VictimReport, VictimScores]:
     """Trains a victim and scores it on clean images that it was not trained on.
 
@@ -126,10 +128,11 @@ def score_victim(
         device: of the training.
         advance: called after each epoch.
         pairs: of the attacker's own pictures, for a defence that learns from them (``evaluation.stored.pairs_of``).
+        known: bool N, which of ``train`` are clean, for a victim that begins with them; None: all.
 
     Returns:
         The victim's report, and what its row tells of it.
     """
-    report = train_victim(train, others, classes, recipe, seed, device, advance, pairs)
+    report = train_victim(train, others, classes, recipe, seed, device, advance, pairs, known)
     swap = SwapTest().run(report.model, *noise, device) if noise else None
     return report, from_json(VictimScores, {"scores": report.scores(), "curve": report.curve, "swap": swap})

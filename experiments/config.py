@@ -105,7 +105,10 @@ class Config:
     dry_run: bool = option(False, "grid, sweep: list what is to be computed, and how long it will take")
     store: str = option("runs/store", "grid: folder of finished cells, shared by all grids")
     experiment: str = option("", "named experiment: a file of configs/experiment")
-    method: AnyMethod = option(DEFAULT_METHOD, "protection: ours, a baseline, or one of your own (baselines.own)")
+    method: AnyMethod = option(
+        DEFAULT_METHOD,
+        "protection: ours, a baseline, several owners' (baselines.mixed), or one of your own (baselines.own)",
+    )
     data: DataConfig = field(default_factory=DataConfig)
     gan: GanConfig = field(default_factory=GanConfig)
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from baselines.capabilities import capabilities
 from baselines.trained import load_trained
@@ -83,17 +84,19 @@ def evaluate_seed(
     jobs, costs = probe_jobs(sets, seed, device)
     with progress_bar() as bar:
 
-        def victim(name: str, train: ImageSet, noise: ImageSet | None) -> dict[str, Any]:
-            task = bar.add_task(f"victim: {name}", total=recipe.epochs)
+        def victim(
+            name: str, train: ImageSet, noise: ImageSet | None, own: Recipe = recipe, known: Tensor | None = None
+        ) -> dict[str, Any]:
+            task = bar.add_task(f"victim: {name}", total=own.epochs)
             swapped, pairs = (noise, test) if noise else None, pairs_of(run, data, name) if paired else None
             report, found = score_victim(
-                train, test, swapped, classes, recipe, seed, device, lambda: bar.advance(task), pairs
+                train, test, swapped, classes, own, seed, device, lambda: bar.advance(task), pairs, known
             )
             return {**to_json(found), "seconds": report.seconds}
 
         for setting in stored:
             original = "clean" if setting == "standard" else f"clean_{setting}"
-            jobs[original] = partial(victim, original, clean[setting], None)
+            jobs[original] = partial(victim, original, clean[setting], None, recipe.on_clean)
             train = stored[setting]
             if setting in masks:
                 train = partially_protected(clean[setting], train, masks[setting])
@@ -101,7 +104,8 @@ def evaluate_seed(
                     name = "remainder" if setting == "standard" else f"remainder_{setting}"
                     jobs[name] = partial(victim, name, rest, None)
                     costs[name] = len(rest)
-            jobs[setting] = partial(victim, setting, train, noise[setting])
+            known = ~masks[setting] if setting in masks else None
+            jobs[setting] = partial(victim, setting, train, noise[setting], known=known)
             costs[original] = costs[setting] = len(train)
         done = SharedJobs(out / "victims").run(jobs, costs)
 

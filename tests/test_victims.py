@@ -1,6 +1,7 @@
 """Victims: pure functions that learn, report honestly, and leave everything else alone."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from datamodules.augment import isolated_rng
 from datamodules.config import DataError
@@ -17,7 +18,7 @@ from datamodules.images import ImageSet, to_float
 from datamodules.split import stratified_group_split
 from victims import pretrained
 from victims.classifier import NARROW, build_classifier, check_builds
-from victims.config import RECIPES, VictimConfig
+from victims.config import RECIPES, Recipe, VictimConfig
 from victims.neighbours import TEMPERATURE, Neighbours
 from victims.partial import clean_remainder, mask_to_text, partially_protected, protected_mask
 from victims.pretrained import Unavailable, build_pretrained
@@ -147,7 +148,7 @@ def test_a_recipe_that_uses_no_new_option_is_hashed_as_it_was_before_there_were_
     for change in (
         {"defence": "gray"}, {"start": "probe"}, {"milestones": ()}, {"smoothing": 0.1}, {"patience": 1}, {"size": 8},
         {"share": 0.5}, {"class_share": 0.5}, {"precision": "bf16"}, {"weights": "w.pth"}, {"compile": True},
-        {"techniques": "mixup:1"}, {"ema": 0.9},
+        {"techniques": "mixup:1"}, {"ema": 0.9}, {"clean_epochs": 2},
     ):  # fmt: skip
         assert replace(RECIPES["quick"], **change).decisive() == RECIPES["quick"].decisive() | change  # type: ignore[arg-type]
 
@@ -314,6 +315,40 @@ def test_mixed_sets_take_each_image_from_where_the_mask_says() -> None:
     rest = clean_remainder(clean, mask)
     assert len(rest) == int((~mask).sum()) == 45
     assert torch.equal(rest.images, clean.images[~mask])
+
+
+def test_a_victim_that_begins_with_clean_images_sees_them_alone_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    collected, test, seen = blobs(), blobs(30, 1), []
+    mask = protected_mask(collected.labels, replace(FAST, share=0.6), 0)
+    clean = {image.numpy().tobytes() for image in collected.images[~mask]}
+
+    def watched(model: nn.Module, train: ImageSet, recipe: Recipe, *others: Any) -> Iterator[float]:
+        seen.append((recipe.epochs, [image.numpy().tobytes() in clean for image in train.images]))
+        return epochs_of(model, train, recipe, *others)
+
+    def curve(recipe: Recipe, known: Tensor | None) -> list[dict[str, float]]:
+        return train_victim(collected, test, 3, recipe, 0, clean=known).curve
+
+    monkeypatch.setattr("victims.train.epochs_of", watched)
+    before, plain = torch.random.get_rng_state(), curve(FAST, ~mask)
+    warm = curve(replace(FAST, clean_epochs=4), ~mask)
+    assert torch.equal(before, torch.random.get_rng_state())
+    alone, first, rest = seen
+    assert first[0] == 4
+    assert all(first[1])
+    assert len(first[1]) == sum(rest[1])  # none that was kept from it for selection
+    assert rest == alone
+    assert 0 < sum(rest[1]) < len(rest[1])
+    assert plain != warm
+    assert [row["epoch"] for row in plain] == [row["epoch"] for row in warm]
+    whole = curve(replace(FAST, clean_epochs=4), None)
+    assert whole == curve(replace(FAST, clean_epochs=4), torch.ones(len(mask), dtype=torch.bool)) != warm
+    [fault] = VictimConfig(clean_epochs=2).faults()
+    assert fault.startswith("victim.clean_epochs: expected 0 where all images are protected; set victim.share")
+    assert not VictimConfig(clean_epochs=2, share=0.5).faults()
+    [fault] = VictimConfig("probe", clean_epochs=2, share=0.5).faults()
+    assert fault.startswith("victim.clean_epochs: expected 0, since start=probe trains no network on images")
+    assert VictimConfig(clean_epochs=2, share=0.5).resolved().on_clean == VictimConfig().resolved()
 
 
 # other starts

@@ -10,7 +10,7 @@ Start = Literal["scratch", "pretrained", "probe", "neighbours", "self_supervised
 PROBED: tuple[Start, ...] = ("probe", "neighbours", "self_supervised")  # on frozen features, which are computed once
 PUBLISHED: tuple[Start, ...] = ("pretrained", "probe", "neighbours")  # from weights that somebody else published
 ALWAYS = ("momentum", "optimizer")  # defaults of Recipe that its keys have always held
-PROTECTED_PART = ("share", "class_share")  # which images are protected: says nothing about a victim of clean ones
+PROTECTED_PART = ("share", "class_share", "clean_epochs")  # of partly protected sets: says nothing of clean ones
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Recipe:
         techniques: operations on batches (victims/defences.py) that belong to the recipe, before those of ``defence``.
         ema: decay of the exponential moving average of the weights, which is what is measured; it rises to that within
             the first steps (timm's ModelEmaV3); 0: the weights themselves.
+        clean_epochs: passes over those of its images that are clean, before the first over all of them.
         precision: number format of the network's arithmetic while it trains.
         compile: whether ``torch.compile`` makes its training steps.
     """
@@ -74,6 +75,7 @@ class Recipe:
     class_share: float = 1.0
     techniques: str = "none"
     ema: float = 0.0
+    clean_epochs: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
 
@@ -85,7 +87,7 @@ class Recipe:
     @property
     def on_clean(self) -> "Recipe":
         """The recipe of the same victim on clean images, whatever share of others is protected."""
-        return replace(self, share=1.0, class_share=1.0)
+        return replace(self, share=1.0, class_share=1.0, clean_epochs=0)
 
     def decisive(self) -> dict[str, Any]:
         """What decides a result: a new option stands in it only where it is used, so that finished cells stay so."""
@@ -171,6 +173,9 @@ class VictimConfig:
     size: int = option(0, "all images are brought to this many pixels per side first; 0: as they are", ge=0, le=1024)
     share: float = option(1.0, "share of each class's images that are protected; the others are clean", ge=0, le=1)
     class_share: float = option(1.0, "share of the classes that are protected", ge=0, le=1)
+    clean_epochs: int = option(
+        0, "epochs on those of its images that are clean (share below 1), before those on all of them", ge=0
+    )
     precision: Literal["fp32", "bf16"] = option("fp32", "number format of its arithmetic while it trains")
     compile: bool = option(False, "torch.compile its training steps (for GPUs; costs a minute at the start)")
     check_every: int = option(
@@ -204,6 +209,16 @@ class VictimConfig:
             )
         if recipe.arch == "linear" and recipe.start != "scratch":
             found.append(f"victim.arch: linear has no features to start from; choose another with start={recipe.start}")
+        if recipe.clean_epochs and not recipe.partly:
+            found.append(
+                "victim.clean_epochs: expected 0 where all images are protected; set victim.share or "
+                "victim.class_share below 1, so that there are clean ones to begin with"
+            )
+        if recipe.clean_epochs and recipe.start in PROBED:
+            found.append(
+                f"victim.clean_epochs: expected 0, since start={recipe.start} trains no network on images; choose "
+                "another start"
+            )
         if self.weights and recipe.start not in PUBLISHED:
             found.append(
                 f"victim.weights: are not read with start={recipe.start}; give victim.start={' or '.join(PUBLISHED)}"
@@ -220,7 +235,7 @@ class VictimConfig:
                 given[key] = getattr(self, key)
         if given.get("start") in PROBED and self.augment == "recipe":
             given |= {"augment": "none", "techniques": "none"}  # of another start's recipe
-        given |= {key: getattr(self, key) for key in ("share", "class_share", "precision", "compile")}
+        given |= {key: getattr(self, key) for key in ("share", "class_share", "clean_epochs", "precision", "compile")}
         given["defence"] = written(operations(self.defence))
         return replace(recipe, **given)
 

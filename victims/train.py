@@ -79,6 +79,7 @@ def train_victim(
     device: torch.device | None = None,
     progress: Callable[[], None] = lambda: None,
     pairs: Pairs | None = None,
+    clean: Tensor | None = None,
 ) -> VictimReport:
     """Trains a classifier on images and measures it on clean ones; a pure function of its arguments.
 
@@ -95,6 +96,7 @@ def train_victim(
         device: None: the CPU.
         progress: called after every epoch (of what is learned without labels, where something is).
         pairs: pictures of the attacker's own that the same protection protected, for a defence that learns from them.
+        clean: bool N, which of the images are clean, for ``recipe.clean_epochs``; None: all.
 
     Raises:
         ValueError: the architecture is unknown or cannot take these images, the defence is unknown or lacks pairs, or
@@ -107,6 +109,7 @@ def train_victim(
     device = device or torch.device("cpu")
     kept_rows, used_rows = stratified_group_split(train.labels, [VAL_FRACTION], seed)
     used, kept = train.subset(used_rows), train.subset(kept_rows)
+    first = used if clean is None else used.subset(clean[used_rows].nonzero()[:, 0])
     defence, plain = operations(recipe.defence), replace(recipe, defence="none")
 
     def brief(images: ImageSet, other: Recipe) -> nn.Module:
@@ -138,6 +141,10 @@ def train_victim(
             )
             seen = ImageSet(inputs, used.labels)
             model = _head(inputs.shape[1], classes, device)
+        if recipe.clean_epochs:
+            begin = ImageSet(apply_input_stage(before + purifiers, first.images), first.labels)
+            for _ in epochs_of(model, begin, replace(recipe, epochs=recipe.clean_epochs), classes, seed, device):
+                pass
         if recipe.start == "neighbours":  # there is nothing to learn
             model = Neighbours(seen.images, seen.labels, classes).to(device)
             epochs = iter([F.cross_entropy(_outputs(model, seen.images, device), seen.labels).item()])

@@ -168,14 +168,19 @@ def _cells(config: Config, place: Place, victim: str, settings: list[str], on: s
 
 def _deciding(config: Config) -> dict[str, Any]:
     """What decides a protection: not the victims, nor where and how things are written."""
-    tree = asdict(config)
-    kept = {"gan": config.gan.decisive(), "epochs": config.trainer.max_epochs, "batch": config.data.batch_size}
-    if config.gan.start != "none":  # another file is another start
-        kept["start"] = _digest(str(start_file(config.gan.start)))
-    if config.trainer.callbacks:  # they may change what is learned
-        kept["callbacks"] = config.trainer.callbacks
-    if not capabilities(config.method).uses_trainer:
-        kept = {config.method: tree["baselines"][config.method], "epsilon": config.gan.epsilon}
+    methods = config.baselines.methods_of(config.method)
+    kept: dict[str, Any] = {}
+    if any(capabilities(method).uses_trainer for method in methods):
+        kept["gan"] = config.gan.decisive()
+        if config.gan.start != "none":  # another file is another start
+            kept["start"] = _digest(str(start_file(config.gan.start)))
+    if capabilities(config.method).uses_trainer:
+        kept |= {"epochs": config.trainer.max_epochs, "batch": config.data.batch_size}
+        if config.trainer.callbacks:  # they may change what is learned
+            kept["callbacks"] = config.trainer.callbacks
+    else:
+        tree = asdict(config.baselines)
+        kept |= {name: tree[name] for name in methods if name in tree} | {"epsilon": config.gan.epsilon}
         if source := source_digest(protection_of(config)):
             kept["source"] = source
     return {"method": config.method, "precision": config.trainer.precision} | kept

@@ -120,8 +120,9 @@ def _victim(cell: Cell, store: Path) -> VictimRow:
     swapped = (noise, data.parts["val"]) if noise else None
     paired = needs_pairs(recipe.defence)
     pairs = pairs_of(made_protection(cell, cell.needs, store), data, setting) if paired else None
+    known = ~mask if mask is not None and setting in SETTINGS else None
     device = default_device()
-    report, found = score_victim(train, others, swapped, data.classes, recipe, seed, device, pairs=pairs)
+    report, found = score_victim(train, others, swapped, data.classes, recipe, seed, device, pairs=pairs, known=known)
     row = VictimRow(
         **_identity(cell),
         **vars(found),
