@@ -11,6 +11,9 @@ class Throughput(pl.Callback):
     """Logs, after every epoch, images per second over all processes, seconds, and the largest GPU memory so far in MiB.
 
     The checks and checkpoints between epochs do not count. After a resumption within an epoch it is the rest of it.
+
+    Lightning's ``ThroughputMonitor`` does not serve: it waits for the GPU after every batch, tells a moving window and
+    not the epoch, and writes past ``log_dict``, so that no callback or progress bar sees its figures.
     """
 
     def __init__(self) -> None:

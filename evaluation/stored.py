@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import torch
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from datamodules.base import ImageDataModule
 from datamodules.config import DataError
@@ -73,6 +73,5 @@ def class_accuracy(run: Path, data: ImageDataModule) -> ClassAccuracy | None:
     if names is None:
         return None
     labels = data.parts[SETTINGS["fast"]].labels
-    right = (names == labels).float()
-    by_class = torch.stack([right[labels == label].mean() for label in labels.unique()])
-    return ClassAccuracy(accuracy=right.mean().item(), balanced_accuracy=by_class.mean().item())
+    plain, balanced = (multiclass_accuracy(names, labels, data.classes, average=kind) for kind in ("micro", "macro"))
+    return ClassAccuracy(accuracy=plain.item(), balanced_accuracy=balanced.item())

@@ -377,7 +377,7 @@ class ConfounderGAN(pl.LightningModule):
         height, width = images.shape[-2:]
         noise = enlarged(field, (height, width))
         metrics["noise_mean"] = noise.abs().mean() * 255
-        metrics["psnr"] = psnr(images, apply_noise(images, noise))
+        metrics["psnr"] = psnr(images, apply_noise(images, noise)).mean()
         means, largest = torch.stack(list(metrics.values())) * share, noise.abs().max() * 255
         if self.trainer.world_size > 1:  # two collectives per step, however many metrics there are
             means = self.trainer.strategy.reduce(means, reduce_op="mean")
@@ -402,7 +402,7 @@ class ConfounderGAN(pl.LightningModule):
         images, labels, *_ = as_batch(batch)
         logits = self.generator.code(images)
         found = {
-            "val_psnr": psnr(images, apply_noise(images, self.generator.noise(logits, images))),
+            "val_psnr": psnr(images, apply_noise(images, self.generator.noise(logits, images))).mean(),
             "val_accuracy": (logits.argmax(1) == labels).float().mean(),
         }
         self.log_dict(found, on_epoch=True, sync_dist=True, batch_size=len(images))

@@ -530,6 +530,8 @@ def test_discriminator_losses_by_hand() -> None:
 
 def test_psnr_clipping_and_reading_by_hand() -> None:
     assert psnr(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.1)).item() == pytest.approx(20, abs=1e-4)
+    several = psnr(torch.zeros(3, 1, 2, 2), torch.tensor([0.1, 0.01, 0.0]).view(3, 1, 1, 1).expand(3, 1, 2, 2))
+    assert several.tolist() == pytest.approx([20, 40, 100], abs=1e-4), "each image's own; equal ones have no infinity"
     assert apply_noise(torch.tensor([0.0, 1.0]), torch.tensor([-0.1, 0.1])).tolist() == [0, 1]
     assert correctly_read(torch.tensor([[1.0, 2], [3, 0], [0, 1]]), torch.tensor([1, 1, 1])).tolist() == [1, 0, 1]
 

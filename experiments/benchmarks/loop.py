@@ -141,7 +141,7 @@ def bare(config: Config, data: ImageDataModule) -> tuple[float, dict[str, torch.
             with torch.no_grad():
                 fixed = enlarged(noise.detach(), data.size)
                 metrics |= {"loss_g": loss, "loss_s": read, "read": correctly_read(logits, shares.argmax(1)).mean()}
-                metrics |= {"noise_mean": fixed.abs().mean(), "psnr": psnr(images, apply_noise(images, fixed))}
+                metrics |= {"noise_mean": fixed.abs().mean(), "psnr": psnr(images, apply_noise(images, fixed)).mean()}
                 means, largest = torch.stack(list(metrics.values())) * batch.share, fixed.abs().max()
                 if world > 1:
                     dist.all_reduce(means)
