@@ -17,6 +17,7 @@ from experiments.logs import log_end
 from experiments.methods import cost_of, protect_seed, protection_of
 from experiments.trainer import user_callbacks
 from victims.classifier import check_arch
+from victims.defences import needs_pairs
 
 # may differ when a run is resumed
 WHERE = (
@@ -58,7 +59,7 @@ def train(config: Config, arguments: list[str]) -> dict[str, Any]:
             )
     if config.fast_dev_run:
         config = shortened(config)
-    if fault := check_classifiers(config) + check_precision(config):
+    if fault := check_classifiers(config) + check_precision(config) + check_pairs(config):
         raise ConfigError(fault)
     check_weights(config.victim.resolved())
     protection_of(config)  # raises what is wrong with it
@@ -97,6 +98,16 @@ def check_precision(config: Config) -> list[str]:
     if config.trainer.precision != "fp16" or torch.cuda.is_available():
         return []
     return ["trainer.precision: fp16 needs a CUDA GPU, and this machine has none; use bf16 or fp32"]
+
+
+def check_pairs(config: Config) -> list[str]:
+    """Refuses checks, while a protection is learned, by an attacker who learns from the finished one."""
+    if not config.victim.check_every or not needs_pairs(config.victim.defence):
+        return []
+    return [
+        "victim.defence: 'pairs' learns from a finished protection; give victim.check_every=0, or try it on the "
+        "finished run (evaluate)"
+    ]
 
 
 def shortened(config: Config) -> Config:

@@ -15,7 +15,7 @@ from evaluation.jobs import default_device
 from experiments.config import Config
 from experiments.data import make_data, unready
 from experiments.logs import wandb_mode
-from experiments.train import check_precision
+from experiments.train import check_pairs, check_precision
 from gan.module import ConfounderGAN
 from gan.noise import luma
 from victims.classifier import build_classifier
@@ -104,7 +104,7 @@ def validate(config: Config) -> int:
     if config.trainer.accelerator == "gpu" and not gpus:
         faults.append("trainer.accelerator: gpu, but this machine has none; use auto or cpu")
 
-    faults += check_precision(config)
+    faults += check_precision(config) + check_pairs(config)
 
     print("[5/5] logger", flush=True)
     if config.logger == "wandb":

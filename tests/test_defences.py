@@ -18,6 +18,7 @@ from datamodules.images import ImageSet, to_float
 from datamodules.split import stratified_group_split
 from experiments.config import ConfigError, compose
 from experiments.results import summary_lines
+from experiments.train import check_pairs, train
 from victims.batch_stage import BATCH_STAGE, apply_batch_stage, cloud, strong
 from victims.classifier import build_classifier
 from victims.config import RECIPES, Recipe, VictimConfig
@@ -522,6 +523,17 @@ def test_pairs_are_drawn_and_go_through_what_comes_before() -> None:
     assert not torch.equal(found("pairs:12:1", pairs), found("pairs:30:1", pairs))
     with pytest.raises(ValueError, match="'pairs' needs other pictures that the same protection protected, and there"):
         found("pairs:12:1", None)
+
+
+def test_checks_while_a_protection_is_learned_have_no_pairs_and_grids_make_no_such_checks() -> None:
+    asked = ["victim.defence=pairs:500:40", "victim.check_every=1"]
+    config, _ = compose(asked)  # a grid composes its cells like that
+    [fault] = check_pairs(config)
+    assert fault.startswith("victim.defence: 'pairs' learns from a finished protection; give victim.check_every=0")
+    assert check_pairs(compose(["victim.defence=pairs:500:40", "victim.check_every=0"])[0]) == []
+    assert check_pairs(compose(["victim.check_every=1"])[0]) == []
+    with pytest.raises(ConfigError, match="'pairs' learns from a finished protection"):
+        train(config, asked)
 
 
 # the trained network

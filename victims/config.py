@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from datamodules.config import augment_fault, option
-from victims.defences import DEFENCES, defence_fault, needs_pairs, operations, written
+from victims.defences import DEFENCES, defence_fault, operations, written
 
 Start = Literal["scratch", "pretrained", "probe", "neighbours", "self_supervised"]
 PROBED: tuple[Start, ...] = ("probe", "neighbours", "self_supervised")  # on frozen features, which are computed once
@@ -202,11 +202,6 @@ class VictimConfig:
                     f"victim.defence: {changing[0]!r} acts on the training of a whole network, which start="
                     f"{recipe.start} has not; use one that changes pixels"
                 )
-        if self.check_every and needs_pairs(recipe.defence):
-            found.append(
-                "victim.defence: 'pairs' learns from a finished protection; leave victim.check_every at 0, or try it "
-                "on the finished run (evaluate)"
-            )
         if recipe.arch == "linear" and recipe.start != "scratch":
             found.append(f"victim.arch: linear has no features to start from; choose another with start={recipe.start}")
         if recipe.clean_epochs and not recipe.partly:
