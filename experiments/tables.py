@@ -79,6 +79,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "baselines": methods,
         "results/methods_cpu.json": lambda: fitting("methods_cpu"),
         "results/grids/settings": lambda: grid_table("settings"),
+        "results/grids/peers": lambda: grid_table("peers"),
     }
     | {f"results/grids/compare_{data}": partial(compared, f"compare_{data}") for data in ("digits", "cifar10", "ham")},
     "docs/PROTECT.md": {
