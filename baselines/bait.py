@@ -17,6 +17,7 @@ from datamodules.config import DataError
 from datamodules.images import ImageSet, to_float
 from datamodules.protection import Norm, Passes
 from victims.classifier import build_classifier
+from victims.loop import make_optimizer
 from victims.passes import PassCounter
 from victims.pretrained import Unavailable, build_pretrained
 
@@ -89,10 +90,10 @@ class LabelBinding(ResumableFit):
             networks: dict[str, Any] = {
                 "model": model,
                 "generator": generator,
-                "optimizer": torch.optim.SGD(
-                    model.parameters(), options.classifier_lr, options.momentum, weight_decay=options.weight_decay
+                "optimizer": make_optimizer(
+                    model.parameters(), "sgd", options.classifier_lr, options.momentum, options.weight_decay
                 ),
-                "steps": torch.optim.Adam(generator.parameters(), options.lr),
+                "steps": make_optimizer(generator.parameters(), "adam", options.lr),
             }
             patterns, counter = torch.zeros(classes, *train.shape, device=device), PassCounter(model, generator)
             first, self.bound_shares = 0, []

@@ -18,6 +18,7 @@ from datamodules.images import ImageSet, to_float
 from datamodules.protection import Norm, Passes
 from gan.protection import quantise
 from victims.classifier import Normalised
+from victims.loop import make_optimizer
 from victims.passes import PassCounter
 
 CHUNK = 256  # images read together, which decides nothing
@@ -96,7 +97,8 @@ class UnlearnableClusters(ResumableFit):
             for maker in makers:
                 counter.attach(maker)
             optimizers = [
-                torch.optim.Adam(maker.parameters(), options.lr, weight_decay=options.weight_decay) for maker in makers
+                make_optimizer(maker.parameters(), "adam", options.lr, weight_decay=options.weight_decay)
+                for maker in makers
             ]
             saved, first = FitCheckpoint(self.checkpoint_path, options, train, seed, device), 0
             self.divergences = []

@@ -13,6 +13,7 @@ from baselines.generator import NoiseGenerator, ProtectsByGenerator, check_size,
 from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
+from victims.loop import make_optimizer
 from victims.passes import PassCounter
 
 
@@ -79,7 +80,7 @@ class DeepConfuse(ProtectsByGenerator, ResumableFit):
             generator = NoiseGenerator(channels, options.width, int(self.epsilon) / 255).to(device)
             before = NoiseGenerator(channels, options.width, int(self.epsilon) / 255).to(device)
             before.requires_grad_(False)
-            optimizer = torch.optim.Adam(generator.parameters(), options.lr)
+            optimizer = make_optimizer(generator.parameters(), "adam", options.lr)
             counter.attach(generator)
             counter.attach(before)
             saved = FitCheckpoint(self.checkpoint_path, options, train, seed, device)

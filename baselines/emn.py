@@ -14,6 +14,7 @@ from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float
 from datamodules.protection import Norm, Passes
 from victims.classifier import build_classifier
+from victims.loop import make_optimizer
 from victims.passes import PassCounter
 
 
@@ -144,9 +145,7 @@ class _Crafting:
         self.images, self.labels = train.images.to(device), train.labels.to(device)
         self.noise = torch.zeros(count, *train.shape, device=device)
         self.by_class = options.kind == "class"
-        self.optimizer = torch.optim.SGD(
-            model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
-        )
+        self.optimizer = make_optimizer(model.parameters(), "sgd", options.lr, options.momentum, options.weight_decay)
         self.parts = torch.arange(len(train), device=device).split(options.batch_size)
         self.left: list[Tensor] = []  # batches of rows that the epoch under way has left
 

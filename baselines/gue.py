@@ -13,6 +13,7 @@ from baselines.generator import NoiseGenerator, ProtectsByGenerator, check_size,
 from datamodules.augment import isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
+from victims.loop import make_optimizer
 from victims.passes import PassCounter
 
 Weights = dict[str, Tensor]
@@ -136,7 +137,7 @@ def move(model: nn.Module, generator: nn.Module, images: Tensor, labels: Tensor,
     protected = noised(images, generator(images))
     fixed = protected.detach()
     answer: Weights = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}
-    seeker = torch.optim.Adam(answer.values(), options.answer_lr)
+    seeker = make_optimizer(answer.values(), "adam", options.answer_lr)
     for _ in range(options.steps):
         seeker.zero_grad()
         loss(answer, fixed).backward(inputs=list(answer.values()))

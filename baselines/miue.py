@@ -1,6 +1,7 @@
 """MI-UE: noise that makes the features of a class alike, and those of different classes different."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from baselines.surrogate import signed_steps
 from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier, last_layer
+from victims.loop import equal_batches, make_optimizer, train_epochs
 from victims.passes import PassCounter
 
 
@@ -72,9 +74,7 @@ class MutualInformation(CraftedByImage, ResumableFit):
             head = last_layer(model)
             model = nn.Sequential(headless(model), head).to(device).to(memory_format=torch.channels_last)
             body, counter = model[0], PassCounter(model[0])
-            optimizer = torch.optim.SGD(
-                model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
-            )
+            optimizer = make_optimizer(model.parameters(), "sgd", options.lr, options.momentum, options.weight_decay)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
             noise = torch.zeros(images.shape, device=device)
             networks: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
@@ -88,28 +88,26 @@ class MutualInformation(CraftedByImage, ResumableFit):
                 noise = saved.state["noise"].to(device)
                 counter.forward, counter.backward = saved.state["passes"]
 
-            def batches(size: int) -> tuple[Tensor, ...]:
-                return torch.randperm(len(train)).to(device).tensor_split(max(1, len(train) // size))
-
             def objective(at: Tensor, change: Tensor, of: Tensor) -> Tensor:
                 features = body((at + change).contiguous(memory_format=torch.channels_last))
                 loss = unlikeness(features.flatten(1), of, options.temperature, options.distance)
                 found.append(loss.item())
                 return loss
 
-            for epoch in range(first, options.epochs):
-                model.train()
-                for step, rows in enumerate(batches(options.batch_size)):
-                    batch = augment(to_float(images[rows]), options.augment, draws(seed, epoch, step)) + noise[rows]
-                    loss = F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), labels[rows])
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    optimizer.step()
+            def learned(rows: Tensor, epoch: int, step: int) -> Tensor:
+                if step == 0:
+                    model.train()  # its features were compared after the epoch before
+                batch = augment(to_float(images[rows]), options.augment, draws(seed, epoch, step)) + noise[rows]
+                return F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), labels[rows])
+
+            batches, epochs = partial(equal_batches, len(train)), range(first, options.epochs)
+            learning = train_epochs(epochs, partial(batches, options.batch_size, device), learned, optimizer)
+            for epoch, _ in zip(epochs, learning, strict=True):
                 schedule.step()
                 model.eval()
                 done = epoch / max(1, options.epochs - 1)
                 length = bound * (options.step_size + done * (options.last_step_size - options.step_size))
-                parts = batches(options.craft_batch_size)
+                parts = batches(options.craft_batch_size, device)
                 for step, rows in enumerate(parts):
                     at = augment(to_float(images[rows]), options.augment, draws(seed, epoch, step, 1))
                     noise[rows] = signed_steps(

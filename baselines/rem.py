@@ -14,6 +14,7 @@ from baselines.surrogate import signed_steps
 from datamodules.augment import augment, draws, isolated_rng
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
+from victims.loop import make_optimizer
 from victims.passes import PassCounter
 
 
@@ -67,9 +68,7 @@ class RobustErrorMinimising(CraftedByImage, ResumableFit):
             counter = PassCounter(model)
             crafting = self.crafting(int(self.epsilon) / 255, model, draws(seed, 0))
             images, labels = train.images.to(device), train.labels.to(device)
-            optimizer = torch.optim.SGD(
-                model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay
-            )
+            optimizer = make_optimizer(model.parameters(), "sgd", options.lr, options.momentum, options.weight_decay)
             schedule = torch.optim.lr_scheduler.StepLR(optimizer, options.decay_every)
             parts: list[Tensor] = []
             made: list[Tensor] = []

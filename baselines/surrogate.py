@@ -1,6 +1,7 @@
 """A classifier trained on the clean images, against which noise is crafted, and the crafting by signed steps."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from baselines.config_crafted import SurrogateConfig
 from datamodules.augment import augment, draws
 from datamodules.images import ImageSet, to_float
 from victims.classifier import build_classifier
+from victims.loop import equal_batches, make_optimizer, signed_descent, train_epochs
 from victims.passes import PassCounter
 
 # mean loss of a batch: of its images (float B×C×H×W in [0, 1]), their noise (the same, in pixel units) and labels
@@ -47,19 +49,20 @@ def train_surrogate(
         counter.attach(model)
     model.to(device).to(memory_format=torch.channels_last).train()
     images, labels = train.images.to(device), train.labels.to(device)
-    optimizer = torch.optim.SGD(model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay)
+    learner = model
+    optimizer = make_optimizer(
+        learner.parameters(), "sgd", options.lr, options.momentum, weight_decay=options.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
-    # equal batches of at least batch_size: no small last batch for batch normalisation
-    parts = max(1, len(train) // options.batch_size)
-    for epoch in range(options.epochs):
-        for step, rows in enumerate(torch.randperm(len(train)).to(device).tensor_split(parts)):
-            batch = augment(to_float(images[rows]), options.augment, draws(seed, epoch, step))
-            loss = F.cross_entropy(model(batch.contiguous(memory_format=torch.channels_last)), labels[rows])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+
+    def loss(rows: Tensor, epoch: int, step: int) -> Tensor:
+        batch = augment(to_float(images[rows]), options.augment, draws(seed, epoch, step))
+        return F.cross_entropy(learner(batch.contiguous(memory_format=torch.channels_last)), labels[rows])
+
+    batches = partial(equal_batches, len(train), options.batch_size, device)
+    for epoch, _ in enumerate(train_epochs(range(options.epochs), batches, loss, optimizer), 1):
         schedule.step()
-        progress((epoch + 1) / options.epochs)
+        progress(epoch / options.epochs)
     return model.eval().requires_grad_(False)
 
 
@@ -88,13 +91,12 @@ def signed_steps(
     Returns:
         float B×C×H×W, within ±ε.
     """
-    for _ in range(steps):
-        noise = noise.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(objective(images, noise, labels), noise)
-        noise = (noise.detach() - length * gradient.sign()).clamp(-bound, bound)
-        if stay:
-            noise = (images + noise).clamp(0, 1) - images
-    return noise.detach()
+
+    def limit(noise: Tensor) -> Tensor:
+        noise = noise.clamp(-bound, bound)
+        return (images + noise).clamp(0, 1) - images if stay else noise
+
+    return signed_descent(lambda noise: objective(images, noise, labels), noise, steps, length, limit)
 
 
 def craft(

@@ -14,6 +14,7 @@ from gan.config import ClassifierConfig
 from gan.encoder import PretrainedEncoder
 from victims.classifier import build_classifier
 from victims.config import RECIPES
+from victims.loop import make_optimizer, train_epochs
 from victims.train import train_victim
 
 SEED = 104729  # added to the run's, so that no victim of the evaluation starts from this network's weights
@@ -54,15 +55,17 @@ def fit_head(head: nn.Module, features: Tensor, labels: Tensor, options: HeadOpt
         options: rate, weight decay and epochs.
         advance: called after every epoch with its share of all.
     """
-    optimizer = torch.optim.AdamW(head.parameters(), options.lr, weight_decay=options.weight_decay)
+    optimizer = make_optimizer(head.parameters(), "adamw", options.lr, weight_decay=options.weight_decay)
+
+    def batches() -> list[Tensor]:
+        return list(torch.randperm(len(labels)).to(labels.device).split(HEAD_BATCH))
+
+    def loss(rows: Tensor, epoch: int, step: int) -> Tensor:
+        return F.cross_entropy(head(features[rows]), labels[rows])
+
     head.train()
     with torch.enable_grad():
-        for _ in range(options.head_epochs):
-            for rows in torch.randperm(len(labels)).to(labels.device).split(HEAD_BATCH):
-                loss = F.cross_entropy(head(features[rows]), labels[rows])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
+        for _ in train_epochs(range(options.head_epochs), batches, loss, optimizer):
             advance(1 / options.head_epochs)
 
 

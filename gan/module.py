@@ -30,10 +30,10 @@ from gan.field import enlarged, reduced
 from gan.networks import Discriminator, build_generator
 from gan.noise import SIDE, NoiseNetwork, luma
 from gan.objectives import apply_noise, correctly_read, discriminator_loss, generator_gan_loss, psnr
-from gan.optim import make_optimizer
 from gan.protection import quantise
 from gan.surrogates import Curriculum, SurrogatePool
 from gan.transforms import transformed
+from victims.loop import make_optimizer
 from victims.schedule import make_schedule
 
 VAL_FRACTION = 0.1  # of a plain loader's images, kept from the auxiliary classifier where there is no loader of others
@@ -261,7 +261,10 @@ class ConfounderGAN(pl.LightningModule):
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """One optimizer and one schedule for each network, in the order of ``networks``."""
-        optimizers = [make_optimizer(network, options) for network, options in self.networks()]
+        optimizers = [
+            make_optimizer(network.parameters(), o.optimizer, o.lr, o.beta1, o.weight_decay)
+            for network, o in self.networks()
+        ]
         schedules, batches = [], self.announced()
         for optimizer, (network, options) in zip(optimizers, self.networks(), strict=True):
             turns = len(self.surrogates.nets) if network in [*self.surrogates.nets] else 1  # they take turns

@@ -42,7 +42,6 @@ from gan.config import (
     CurriculumConfig,
     DiscriminatorConfig,
     GanConfig,
-    NetworkConfig,
     NoiseConfig,
     SurrogatesConfig,
     TransformsConfig,
@@ -53,11 +52,11 @@ from gan.module import ConfounderGAN
 from gan.networks import Discriminator
 from gan.noise import luma
 from gan.objectives import apply_noise, correctly_read, discriminator_loss, generator_gan_loss, psnr
-from gan.optim import make_optimizer
 from gan.protection import TrainedGenerator
 from gan.surrogates import AVERAGE, Curriculum, Surrogate, SurrogatePool
 from gan.transforms import TRANSFORMS, band, jpeg, transformed
 from victims.classifier import build_classifier, check_arch
+from victims.loop import make_optimizer
 from victims.schedule import make_schedule
 
 CPU = torch.device("cpu")
@@ -540,7 +539,9 @@ def test_optimizers_and_schedules() -> None:
     net = nn.Linear(2, 2)
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     for name, kind in kinds.items():
-        assert type(make_optimizer(net, NetworkConfig(optimizer=name))) is kind  # type: ignore[arg-type]
+        assert type(make_optimizer(net.parameters(), name, 0.1)) is kind
+    with pytest.raises(ValueError, match="optimizer: expected sgd, adam or adamw, found 'adagrad'"):
+        make_optimizer(net.parameters(), "adagrad", 0.1)
 
     def rates(**options: Any) -> list[float]:
         optimizer = torch.optim.SGD(net.parameters(), 1.0)

@@ -213,7 +213,7 @@ def test_files_for_other_programs_can_be_read() -> None:
 
 
 def test_what_contributing_names_is_there() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = re.sub(r"```python.*?```", "", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.S)  # what is to be added
     paths = re.findall(r"(?:[a-z_]+/)+[A-Za-z_]+\.(?:py|md)", text)
     assert len(paths) > 8
     for path in paths:

@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from datamodules.images import to_float
 from victims.defences import Operation
 from victims.input_stage import rounded
+from victims.loop import signed_descent
 
 ImagesAndTargets = tuple[Tensor, Tensor]
 
@@ -160,13 +161,15 @@ def adversarial(
     bound = epsilon / 255
     start = (2 * torch.rand(images.shape, generator=generator) - 1).to(images.device)
     changed = (images + bound * start).clamp(0, 1)
+
+    def gain(changed: Tensor) -> Tensor:
+        return -F.cross_entropy(model(changed), targets, reduction="sum")
+
+    def limit(changed: Tensor) -> Tensor:
+        return changed.clamp(images - bound, images + bound).clamp(0, 1)
+
     with evaluating(model):
-        for _ in range(steps):
-            changed.requires_grad_()
-            (slope,) = torch.autograd.grad(F.cross_entropy(model(changed), targets, reduction="sum"), changed)
-            moved = changed.detach() + 2.5 * bound / steps * slope.sign()
-            changed = moved.clamp(images - bound, images + bound).clamp(0, 1)
-    return changed, targets
+        return signed_descent(gain, changed, steps, 2.5 * bound / steps, limit), targets
 
 
 BATCH_STAGE: dict[str, Callable[..., ImagesAndTargets]] = {

@@ -1,6 +1,7 @@
 """Networks from images to images that an attacker trains: a small denoising autoencoder on what was collected."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from datamodules.augment import draws, isolated_rng
 from datamodules.images import to_float
 from victims.input_stage import Purifier, rounded
+from victims.loop import equal_batches, make_optimizer, train_epochs
 
 BATCH, RATE = 32, 2e-3  # ours
 
@@ -57,15 +59,15 @@ def learned(
     """
     with isolated_rng(seed, device), torch.enable_grad():
         net = make().to(device)
-        optimizer = torch.optim.Adam(net.parameters(), RATE)
-        batches = max(1, count // BATCH)
-        for epoch in range(epochs):
-            for step, rows in enumerate(torch.randperm(count).tensor_split(batches)):
-                given, wanted = (images.to(device) for images in example(rows, draws(seed, epoch, step)))
-                loss = F.mse_loss(net(given), wanted)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
+        optimizer = make_optimizer(net.parameters(), "adam", RATE)
+        batches = partial(equal_batches, count, BATCH, torch.device("cpu"))
+
+        def loss(rows: Tensor, epoch: int, step: int) -> Tensor:
+            given, wanted = (images.to(device) for images in example(rows, draws(seed, epoch, step)))
+            return F.mse_loss(net(given), wanted)
+
+        for _ in train_epochs(range(epochs), batches, loss, optimizer):
+            pass
 
     def change(pixels: Tensor) -> Tensor:
         with torch.no_grad():

@@ -2,12 +2,12 @@
 
 import math
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from victims.config import Recipe
+from victims.loop import make_optimizer
 
 
 def make_schedule(
@@ -44,9 +44,9 @@ def make_schedule(
 
 def victim_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     """The optimizer that a recipe names; on a GPU all parameters in one kernel."""
-    parameters, decay = list(model.parameters()), recipe.weight_decay
-    fused = True if parameters[0].is_cuda else None  # on CPUs as before, to the last bit
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, recipe.lr, weight_decay=decay, fused=fused)
-    momentum, nesterov = recipe.momentum, recipe.nesterov
-    return torch.optim.SGD(parameters, recipe.lr, momentum, weight_decay=decay, nesterov=nesterov, fused=fused)
+    fused = True if next(model.parameters()).is_cuda else None  # on CPUs as before, to the last bit
+    sgd = recipe.optimizer == "sgd"
+    return make_optimizer(
+        model.parameters(), recipe.optimizer, recipe.lr, recipe.momentum if sgd else 0.9, recipe.weight_decay,
+        sgd and recipe.nesterov, fused,
+    )  # fmt: skip

@@ -6,6 +6,7 @@ batches.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from datamodules.augment import augment, draws
 from datamodules.images import to_float
 from victims.config import Recipe
+from victims.loop import equal_batches, train_epochs
 from victims.schedule import make_schedule, victim_optimizer
 
 TEMPERATURE = 0.5
@@ -68,19 +70,17 @@ def pretrain(
         width = body(to_float(images[:1])).shape[1]
     projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, PROJECTION)).to(device)
     learned = nn.ModuleList([body, projection])
-    batches = max(1, len(images) // recipe.batch_size)
     optimizer = victim_optimizer(learned, recipe)
-    schedule = make_schedule(optimizer, recipe.epochs * batches, recipe.warmup)
-    for epoch in range(recipe.epochs):
-        learned.train()
-        for step, rows in enumerate(torch.randperm(len(images)).to(device).tensor_split(batches)):
-            generator = draws(seed, epoch, step)
-            batch = to_float(images.index_select(0, rows))
-            pair = torch.cat([views(batch, generator), views(batch, generator)])
-            first, second = projection(body(pair.contiguous(memory_format=torch.channels_last))).chunk(2)
-            loss = contrast_loss(first, second)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    schedule = make_schedule(optimizer, recipe.epochs * max(1, len(images) // recipe.batch_size), recipe.warmup)
+
+    def loss(rows: Tensor, epoch: int, step: int) -> Tensor:
+        generator = draws(seed, epoch, step)
+        batch = to_float(images.index_select(0, rows))
+        pair = torch.cat([views(batch, generator), views(batch, generator)])
+        first, second = projection(body(pair.contiguous(memory_format=torch.channels_last))).chunk(2)
+        return contrast_loss(first, second)
+
+    learned.train()
+    batches = partial(equal_batches, len(images), recipe.batch_size, device)
+    for _ in train_epochs(range(recipe.epochs), batches, loss, optimizer, after=lambda _: schedule.step()):
         progress()

@@ -22,6 +22,7 @@ from victims.config import PROBED, PUBLISHED, RECIPES, Recipe
 from victims.dataset_stage import apply_dataset_stage
 from victims.defences import operations
 from victims.input_stage import Purified, Purifier, apply_input_stage, rounded
+from victims.loop import equal_batches, train_epochs
 from victims.model_stage import apply_model_stage
 from victims.neighbours import Neighbours
 from victims.pairs import Pairs
@@ -249,33 +250,33 @@ def epochs_of(
     """
     changes = operations(recipe.techniques) + operations(recipe.defence)
     images, labels = train.images.to(device), train.labels.to(device)
-    batches = max(1, len(train) // recipe.batch_size)
     optimizer = victim_optimizer(model, recipe)
     schedule = make_schedule(
-        optimizer, recipe.epochs * batches, recipe.warmup, milestones=recipe.milestones, gamma=recipe.gamma
+        optimizer,
+        recipe.epochs * max(1, len(train) // recipe.batch_size),
+        recipe.warmup,
+        milestones=recipe.milestones,
+        gamma=recipe.gamma,
     )
     learner = torch.compile(model) if recipe.compile else model  # measuring stays as it is: other sizes, few batches
-    for epoch in range(recipe.epochs):
-        model.train()
-        total = torch.zeros((), device=device)
-        # equal batches of at least batch_size: no small last batch for batch normalisation
-        for step, rows in enumerate(torch.randperm(len(train)).to(device).tensor_split(batches)):
-            generator = draws(seed, epoch, step)
-            batch = augment(_pixels(images.index_select(0, rows)), recipe.augment, generator)
-            with _arithmetic(recipe, device):
-                batch, targets = apply_batch_stage(changes, model, batch, labels[rows], classes, generator)
-                logits = learner(batch.contiguous(memory_format=torch.channels_last))
-                loss = F.cross_entropy(logits, targets, label_smoothing=recipe.smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if recipe.clip:
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-            optimizer.step()
-            schedule.step()
-            if average:
-                average.update(model, epoch * batches + step)
-            total += loss.detach()
-        yield total.item() / batches
+
+    def loss(rows: Tensor, epoch: int, step: int) -> Tensor:
+        if step == 0:
+            model.train()  # it was measured after the epoch before
+        generator = draws(seed, epoch, step)
+        batch = augment(_pixels(images.index_select(0, rows)), recipe.augment, generator)
+        with _arithmetic(recipe, device):
+            batch, targets = apply_batch_stage(changes, model, batch, labels[rows], classes, generator)
+            logits = learner(batch.contiguous(memory_format=torch.channels_last))
+            return F.cross_entropy(logits, targets, label_smoothing=recipe.smoothing)
+
+    def after(number: int) -> None:
+        schedule.step()
+        if average:
+            average.update(model, number)
+
+    batches = partial(equal_batches, len(train), recipe.batch_size, device)
+    yield from train_epochs(range(recipe.epochs), batches, loss, optimizer, recipe.clip, after)
 
 
 def _pixels(batch: Tensor) -> Tensor:
