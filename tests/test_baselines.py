@@ -359,7 +359,7 @@ def test_what_cannot_be_fitted_is_named() -> None:
         emn.fit(train, 5, 0, CPU, lambda _: None)
     with pytest.raises(ValueError, match="at least 1 grey level"):
         make_protection("random", BaselinesConfig(), 0.5)
-    with pytest.raises(ValueError, match=r"expected one of random, lsp, emn, .*, found 'enm'"):
+    with pytest.raises(ValueError, match=r"expected one of confoundergan, random, lsp, emn, .*, found 'enm'"):
         make_protection("enm", BaselinesConfig(), 8)
     assert "no augmentation 'crap'" in EmnConfig(augment="crap").faults()[0]
     for variant in GENERATED:

@@ -110,11 +110,11 @@ def test_a_gray_photos_noise_is_a_colour_photos_in_all_channels() -> None:
 
 
 @pytest.mark.parametrize("strip", [1, 500, 10**9])
-def test_all_frames_get_the_noise_of_the_first(strip: int) -> None:
+def test_all_frames_get_the_noise_of_the_middle_one(strip: int) -> None:
     net, pixels = network(), RNG.integers(60, 180, (90, 40, 3)).astype(np.uint8)
-    first, film = Photo(pixels[:30].copy()), Photo(pixels.copy(), animation=Animation((9, 9, 9), 0))
+    middle, film = Photo(pixels[30:60].copy()), Photo(pixels.copy(), animation=Animation((9, 9, 9), 0))
     code = read_codes(net, [film], 3, (16, 16))
-    steps = noise_of(net, code, first, 3, 8.0).rows(30, 40, slice(0, 30))
+    steps = noise_of(net, code, middle, 3, 8.0).rows(30, 40, slice(0, 30))
     change = add_noise(film, noise_of(net, code, film, 3, 8.0), strip)
     assert np.array_equal(film.pixels.astype(int) - pixels, np.tile(steps, (3, 1, 1)))
     assert change.values == pixels.size
