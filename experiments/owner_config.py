@@ -24,6 +24,10 @@ class ProtectConfig:
         "auto",
         "whose code a photo gets: its class folder's, its group of like photos', or that of the class read from it",
     )
+    visible: Literal["full", "less", "least"] = option(
+        "full",
+        "how visible the noise may be on smooth areas (sky, skin): all of it, half or a quarter; full protects best",
+    )
     workers: int = option(0, "threads; 0: one per core", ge=0, le=256)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = option("auto", "kind of device that reads the photos' classes")
     devices: int = option(1, "devices (processes) on this machine, which share the photos; 0: all there are", ge=0)

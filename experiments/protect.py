@@ -57,7 +57,7 @@ def protect(config: ProtectConfig) -> int:
 
         run = config.run or f"runs/fit-{dest.resolve().name}"
         config = replace(config, generator=str(fit(source, path_of(run), config.clusters, config.options.split())))
-    protector = Protector.load(config.generator)
+    protector = Protector.load(config.generator, config.visible)
     tree = planned(source, dest, config.format)
     total, folders = 0, set()
     for found in tree:  # the whole walk, too: a folder of protected images in it is refused now

@@ -24,6 +24,7 @@ from experiments.report.docs_benchmarks import (
     scaling,
     unless_missing,
     victim_speed,
+    visibility,
 )
 from experiments.report.docs_grids import (
     SURVIVAL,
@@ -85,6 +86,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/PROTECT.md": {
         "gan/shipped/results.json": photos,
         "results/photos_check_cpu.json": lambda: checked(load("photos_check_cpu")),
+        "results/visibility_cpu.json": lambda: visibility(load("visibility_cpu")),
         "results/protect_cpu.json": lambda: protecting(load("protect_cpu")),
     },
     "docs/METHOD.md": {

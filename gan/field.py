@@ -35,7 +35,7 @@ class GridField:
     Pictures of fewer pixels than cells get the mean over the cells that a pixel covers, as ``enlarged`` gives it.
 
     Args:
-        values: float32 S×S×C in [-ε, ε].
+        values: float32 S×S×C in [-ε, ε]; of what is not square rows×columns×C.
     """
 
     def __init__(self, values: np.ndarray) -> None:
@@ -60,9 +60,9 @@ class GridField:
 
     def _shrunk(self, height: int, width: int) -> np.ndarray:
         """The grid, at most as many cells per side as the picture has pixels."""
-        side = len(self.values)
+        rows, columns = self.values.shape[:2]
         cells = torch.from_numpy(self.values).permute(2, 0, 1)[None]
-        return enlarged(cells, (min(height, side), min(width, side)))[0].permute(1, 2, 0).numpy()
+        return enlarged(cells, (min(height, rows), min(width, columns)))[0].permute(1, 2, 0).numpy()
 
 
 def _across(grid: np.ndarray, width: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from photos.display import Display
 from photos.manifest import Entry
@@ -104,8 +104,8 @@ def _copy(path: Path, display: Display | None) -> Image.Image:
 
 def _parts(image: Image.Image, box: tuple[int, int, int, int] | None) -> list[Image.Image]:
     part = [image.crop(box)] if box else []
-    whole = image.copy()
-    whole.thumbnail((WHOLE, WHOLE), Image.Resampling.BOX, reducing_gap=None)
+    small = max(image.size) <= WHOLE
+    whole = image if small else ImageOps.contain(image, (WHOLE, WHOLE), Image.Resampling.BOX)
     return [whole, *part]
 
 

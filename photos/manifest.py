@@ -36,6 +36,7 @@ class ManifestHeader:
         classes: the class folders, in the order of their codes; none where codes are read from the photos.
         class_level: folders above a class folder.
         groups: centres of groups of like photos, whose codes the photos get (``photos.groups``); empty for none.
+        visible: how visible the noise may be on smooth areas (``photos.texture``).
         format: of the manifest.
     """
 
@@ -50,6 +51,7 @@ class ManifestHeader:
     classes: tuple[str, ...] = ()
     class_level: int = 0
     groups: str = ""
+    visible: str = "full"
     format: int = FORMAT
 
 

@@ -22,6 +22,7 @@ from gan.noise import SIDE
 from gan.protection import NoiseMaker
 from photos.change import Change, ChangeAccumulator
 from photos.photo import SMALL, Photo
+from photos.texture import texture_gate
 
 STRIP = 1 << 18  # pixels that are worked on at a time; what is made of them fits a cache
 BATCH = 8  # small photos that are read at a time; more is hardly faster
@@ -36,16 +37,20 @@ class PhotoNoise:
         scale: stored levels for a displayed change from black to white; negative where higher values are darker, so
             that the noise looks as it does on others.
         bound: largest change of a stored value.
+        gate: the share of it that each place gets; None for all of it everywhere.
     """
 
     field: NoiseField
     scale: float
     bound: int
+    gate: NoiseField | None = None
 
     def rows(self, height: int, width: int, rows: slice) -> np.ndarray:
         """The noise of some rows of a picture of this size: int32 h×W×C, rounded and within the bound."""
         noise = self.field.rows(height, width, rows)
         noise *= np.float32(self.scale)
+        if self.gate is not None:
+            noise *= self.gate.rows(height, width, rows)
         np.rint(noise, out=noise)
         return noise.clip(-self.bound, self.bound, out=noise).astype(np.int32)
 
@@ -157,7 +162,9 @@ def independent(generator: NoiseMaker, channels: int, size: tuple[int, int], bat
 
 
 @torch.inference_mode()
-def noise_of(generator: NoiseMaker, code: Tensor, photo: Photo, channels: int, epsilon: float) -> PhotoNoise:
+def noise_of(
+    generator: NoiseMaker, code: Tensor, photo: Photo, channels: int, epsilon: float, smooth: float = 1.0
+) -> PhotoNoise:
     """The noise of a photo; it depends on nothing but its code and the photo.
 
     The bound is ε of what is displayed, in every view that the file states (``photos.display``).
@@ -168,6 +175,7 @@ def noise_of(generator: NoiseMaker, code: Tensor, photo: Photo, channels: int, e
         photo: of any size.
         channels: of the noise, 1 or 3.
         epsilon: in grey levels of 255.
+        smooth: the share of the noise that smooth areas get; 1 for all.
 
     Raises:
         BadImage: the bound is less than one stored level.
@@ -176,7 +184,8 @@ def noise_of(generator: NoiseMaker, code: Tensor, photo: Photo, channels: int, e
     bound = int(epsilon) if display is None else display.bound(epsilon)
     scale = 255 if display is None else bound * 255 / epsilon * (-1 if display.falling else 1)
     image = torch.from_numpy(whole(photo, channels).copy()).permute(2, 0, 1)[None]
-    return PhotoNoise(generator.field(code, to_float(image).to(code.device)), scale, bound)
+    gate = None if smooth == 1 else texture_gate(photo, smooth)
+    return PhotoNoise(generator.field(code, to_float(image).to(code.device)), scale, bound, gate)
 
 
 def add_noise(photo: Photo, noise: PhotoNoise, strip: int = STRIP) -> Change:

@@ -42,6 +42,7 @@ from photos.photo import Photo
 from photos.read import photo_of, read_photo
 from photos.report import SHOWN, page
 from photos.text import printable
+from photos.texture import SAID, SMOOTH, Visible
 
 ClassChoice = Literal["auto", "folders", "groups", "read"]
 CERTAIN = 1e4  # class logit of a known class; others have 0
@@ -105,22 +106,30 @@ class Protector:
         card: what is known of it.
         checkpoint: sha256 of its file.
         path: of its file.
+        visible: how visible the noise may be on smooth areas, such as sky and skin: all of it, half, or a quarter.
     """
 
-    def __init__(self, trained: TrainedGenerator, card: GeneratorCard, checkpoint: str, path: Path) -> None:
+    def __init__(
+        self, trained: TrainedGenerator, card: GeneratorCard, checkpoint: str, path: Path, visible: Visible = "full"
+    ) -> None:
+        self.visible = visible
         self.generator, self.card, self.checkpoint, self.path = fused(trained.generator), card, checkpoint, path
         self.size = (card.size[0], card.size[1])
         self.groups = ""  # of like photos, as a manifest holds them; see ``grouped``
 
     @classmethod
-    def load(cls, generator: str | Path = "") -> "Protector":
+    def load(cls, generator: str | Path = "", visible: Visible = "full") -> "Protector":
         """From a run's folder or a .safetensors; ``find_generator`` says which one where none is given.
+
+        Args:
+            generator: the folder or file.
+            visible: how visible the noise may be on smooth areas.
 
         Raises:
             GeneratorFileError: there is no such generator; its file is damaged, tampered with, or of another version.
         """
         path = find_generator(str(generator))
-        return cls(*(shipped_generator() if path == SHIPPED else load_trained(path)), path)
+        return cls(*(shipped_generator() if path == SHIPPED else load_trained(path)), path, visible)
 
     @overload
     def protect(self, image: Image.Image) -> Image.Image: ...
@@ -185,7 +194,14 @@ class Protector:
             for place, photo in fit.items():
                 code = codes[place]
                 try:
-                    noise = noise_of(self.generator, code, photo, min(channels, photo.pixels.shape[-1]), epsilon)
+                    noise = noise_of(
+                        self.generator,
+                        code,
+                        photo,
+                        min(channels, photo.pixels.shape[-1]),
+                        epsilon,
+                        SMOOTH[self.visible],
+                    )
                     made[place] = PendingNoise(photo, noise, code)
                 except BadImage as error:  # its displayed range leaves no room for noise
                     made[place] = error
@@ -267,13 +283,13 @@ class Protector:
             if choice == "groups":
                 raise DataError(f"classes: {printable(source)} has too few photos for groups; leave classes=groups out")
             return self
-        other = Protector(*shipped_generator(self.card.epsilon, centres), SHIPPED)
+        other = Protector(*shipped_generator(self.card.epsilon, centres), SHIPPED, self.visible)
         other.groups = centres_to_text(centres)
         return other
 
     def codes(self, classes: ClassFolders) -> str:
         """Where the photos' codes come from, in words."""
-        return classes.sentence(len(self.card.class_names) if self.groups else 0)
+        return classes.sentence(len(self.card.class_names) if self.groups else 0) + SAID[self.visible]
 
     def _labels(self, sources: Sequence[str], classes: ClassFolders) -> list[int | None]:
         """The numbers of the classes of photos, by their paths below the owner's folder."""
@@ -355,7 +371,7 @@ class Protector:
         """The first line of a folder's manifest."""
         card, quality = self.card, quality if output == "jpeg" else 0
         decided = (self.checkpoint, card.epsilon, card.seed, card.data, output, strip, quality)
-        return ManifestHeader(card.method, *decided, classes.names, classes.level, self.groups)
+        return ManifestHeader(card.method, *decided, classes.names, classes.level, self.groups, self.visible)
 
     def protect_folder(
         self,

@@ -421,7 +421,7 @@ def test_fifty_kills_at_random_moments_leave_no_trace(generator: Path, tmp_path:
 PEAK = """
 import resource, sys
 from photos.protector import Protector
-Protector.load(sys.argv[3]).protect_folder(sys.argv[1], sys.argv[2], workers=2)
+Protector.load(sys.argv[3], "least").protect_folder(sys.argv[1], sys.argv[2], workers=2)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

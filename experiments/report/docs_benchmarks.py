@@ -1,6 +1,7 @@
 """Sentences and tables of the docs about benchmarks: speed, memory, kills."""
 
 from collections.abc import Callable
+from statistics import mean
 from typing import Any
 
 from experiments.report.docs_results import ROOT, as_table, load
@@ -125,6 +126,25 @@ def checked(result: dict[str, Any]) -> str:
         f"\n\n{result['photos']} photos in {len(result['classes'])} class folders (`{result['command']}`): balanced "
         f"accuracy in %, seed {result['seed']}, chance {100 * result['chance']:.0f}. On "
         f"{result['environment']['device']}."
+    )
+
+
+def visibility(result: dict[str, Any]) -> str:
+    """What sparing smooth areas costs: a line for each choice."""
+    clean = result["variants"]["clean"]["accuracy"]
+    rows = [["`visible=`", *(f"shrunk to {size} pixels" for size in clean), "PSNR, dB", "SSIM"]]
+    for name, found in result["variants"].items():
+        if name != "clean":
+            pairs = [f"{100 * mean(clean[s]):.1f} → {100 * mean(found['accuracy'][s]):.1f}" for s in clean]
+            rows.append([f"`{name}`", *pairs, f"{found['psnr']:.1f}", f"{found['ssim']:.3f}"])
+    return "\n".join(
+        [
+            as_table(rows),
+            "",
+            f"{result['what']} (`{result['command']}`): accuracy in % at the victim's last epoch, clean → protected, "
+            f"seeds: {result['seeds']}, chance {100 * result['chance']:.0f}. PSNR and SSIM at the photos' own size. On "
+            f"{result['environment']['device']}.",
+        ]
     )
 
 
