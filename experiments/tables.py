@@ -88,6 +88,7 @@ PLACES: dict[str, dict[str, Callable[[], str]]] = {
         "results/photos_check_cpu.json": lambda: checked(load("photos_check_cpu")),
         "results/visibility_cpu.json": lambda: visibility(load("visibility_cpu")),
         "results/protect_cpu.json": lambda: protecting(load("protect_cpu")),
+        "results/protect_large_cpu.json": lambda: protecting(load("protect_large_cpu")),
     },
     "docs/METHOD.md": {
         "gan/shipped/noise.json": shipped,

@@ -40,20 +40,21 @@ class GridField:
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values.astype(np.float32)
+        self._size, self._across = (0, 0), self.values  # of the last picture: the grid enlarged sideways to it
 
     def rows(self, height: int, width: int, rows: slice) -> np.ndarray:
         """See NoiseField. Element by element, so that no sum's order depends on how the rows are cut.
 
-        Only the few grid rows that these rows lie between are enlarged sideways, so that the cost is two operations a
-        value.
+        The grid is enlarged sideways once, so that the cost is two operations a value.
         """
-        grid = self._shrunk(height, width)
-        low, high, share = (places[rows] for places in _places(height, len(grid)))
-        across = _across(grid[low[0] : high[-1] + 1], width)
+        if self._size != (height, width):
+            self._size, self._across = (height, width), _across(self._shrunk(height, width), width)
+        across = self._across
+        low, high, share = (places[rows] for places in _places(height, len(across)))
         noise = np.empty((len(low), *across.shape[1:]), np.float32)
         starts = np.flatnonzero(np.diff(low, prepend=-1))  # of the rows below the same grid row
         for start, stop in zip(starts, [*starts[1:], len(low)], strict=True):
-            before, after = across[low[start] - low[0]], across[high[start] - low[0]]
+            before, after = across[low[start]], across[high[start]]
             np.multiply(share[start:stop, None, None], after - before, out=noise[start:stop])
             noise[start:stop] += before
         return noise

@@ -6,6 +6,8 @@ import numpy as np
 
 from photos.display import WHITE, Display
 
+PART, NOISE = 1 << 17, 11  # values whose squares add up exactly in 32-bit floats, and the largest of them
+
 
 @dataclass(frozen=True)
 class Change:
@@ -99,9 +101,13 @@ class ChangeAccumulator:
 
 def _measured(difference: np.ndarray) -> tuple[int, int, np.ndarray]:
     """The largest one, the sum of squares, and the sum of each channel (int64)."""
-    flat = difference.ravel().astype(np.float64)
-    # whole numbers below 2^53, since strips are of a million pixels or so: exact, in any order. Rows are added up
-    # first, which is several times as fast as channel by channel
-    squares, rows = int(flat @ flat), flat.reshape(len(difference), -1).sum(0)
-    sums = rows.reshape(-1, difference.shape[-1]).sum(0).astype(np.int64)
-    return max(int(difference.max()), -int(difference.min())), squares, sums
+    largest = max(int(difference.max()), -int(difference.min()))
+    # whole numbers below 2^24 or 2^53, since strips are of a million pixels or so: exact, in any order. Rows are added
+    # up first, which is several times as fast as channel by channel
+    flat = difference.ravel().astype(np.float32 if largest <= NOISE else np.float64)
+    squares = 0
+    for start in range(0, flat.size, PART):
+        part = flat[start : start + PART]
+        squares += int(np.dot(part, part))
+    rows = flat.reshape(len(difference), -1).sum(0).astype(np.float64)
+    return largest, squares, rows.reshape(-1, difference.shape[-1]).sum(0).astype(np.int64)

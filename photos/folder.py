@@ -1,7 +1,8 @@
 """A folder of protected photos on disk: written so that it can be killed at any moment.
 
-What lies in it: ``photos.destination``. Every photo gets its name when it is whole, and when the file, decoded again,
-has been found to be what was meant, and what describes it has been compared with the owner's file. Nothing depends on
+What lies in it: ``photos.destination``. Every photo gets its name when it is whole, when ε was found to hold in the
+pixels that were encoded without loss, or in the decoded file (``photos.write.to_be_decoded``), and when what describes
+it has been compared with the owner's file. Nothing depends on
 the clock or on how many threads there are, so that a folder that was cut off and finished has the bytes of one that was
 not. Memory does not grow with the number of photos. No copy can be read by more people than its photo can.
 """
@@ -55,7 +56,7 @@ from photos.photo import SMALL, Photo
 from photos.read import items_of, pixels_in, read_photo
 from photos.text import printable
 from photos.tree import PhotoTree, ScannedFile
-from photos.write import save_photo, stored_as
+from photos.write import save_photo, stored_as, to_be_decoded
 
 LARGE = 16_000_000  # pixels; of photos above it one at a time is worked on, whatever the number of threads
 LARGEST_FILE = 2 << 30
@@ -348,7 +349,7 @@ class _Writer:
                 yield item, (Skipped(item.found.source, str(error)), False)
 
     def _write(self, item: _Item, read: _Read, noised: PendingNoise) -> Entry | Skipped:
-        """Writes a copy under a passing name, reads it back, and gives it its own.
+        """Writes a copy under a passing name, checks it, and gives it its own.
 
         Raises:
             BadImage: the format cannot hold it.
@@ -377,7 +378,7 @@ class _Writer:
                     file.write(data)
                 else:
                     save_photo(photo, file, self.header.output)
-            if not stored_as(photo, passing):
+            if to_be_decoded(photo, self.header.output, read.sha256) and not stored_as(photo, passing):
                 raise DataError(
                     f"{printable(found.source)}: its copy decodes to other pixels than were written; check the disk"
                 )

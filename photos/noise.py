@@ -15,7 +15,6 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from datamodules.decode import plain
 from datamodules.images import to_float
 from gan.field import NoiseField
 from gan.noise import SIDE
@@ -24,7 +23,7 @@ from photos.change import Change, ChangeAccumulator
 from photos.photo import SMALL, Photo
 from photos.texture import texture_gate
 
-STRIP = 1 << 18  # pixels that are worked on at a time; what is made of them fits a cache
+STRIP = 1 << 16  # pixels that are worked on at a time; what is made of them fits a cache
 BATCH = 8  # small photos that are read at a time; more is hardly faster
 
 
@@ -46,13 +45,14 @@ class PhotoNoise:
     gate: NoiseField | None = None
 
     def rows(self, height: int, width: int, rows: slice) -> np.ndarray:
-        """The noise of some rows of a picture of this size: int32 h×W×C, rounded and within the bound."""
+        """The noise of some rows of a picture of this size: int16 (or int32) h×W×C, rounded and within the bound."""
         noise = self.field.rows(height, width, rows)
         noise *= np.float32(self.scale)
         if self.gate is not None:
             noise *= self.gate.rows(height, width, rows)
         np.rint(noise, out=noise)
-        return noise.clip(-self.bound, self.bound, out=noise).astype(np.int32)
+        kind = np.int16 if self.bound < 1 << 15 else np.int32
+        return noise.clip(-self.bound, self.bound, out=noise).astype(kind)
 
     def cut(self, levels: int) -> "PhotoNoise":
         """The same cut to so many stored levels."""
@@ -80,10 +80,8 @@ def whole(photo: Photo, channels: int, side: int = SIDE) -> np.ndarray:
 
 
 def shown(photo: Photo, channels: int) -> Image.Image:
-    """The photo as it is displayed, in gray or colour; of several frames the middle one: the first may be empty."""
-    frame = photo.frame(photo.frames // 2) if photo.animation else photo
-    image = plain(frame.image() if photo.display is None else Photo(frame.eight()).image())
-    mode = "L" if channels == 1 else "RGB"
+    """The photo as it is displayed, in gray or colour, a small copy where it is large (``Photo.overview``)."""
+    image, mode = photo.overview, "L" if channels == 1 else "RGB"
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -201,13 +199,14 @@ def add_noise(photo: Photo, noise: PhotoNoise, strip: int = STRIP) -> Change:
     """
     display, height, width = photo.display, photo.height, photo.width
     accumulator = ChangeAccumulator(display, photo.peak, photo.pixels.shape[2])
+    photo.forget_overview()
     lowest, highest = (0, photo.peak) if display is None else (display.lowest, display.highest)
     frames = [photo.frame(number) for number in range(photo.frames)]
     for rows in _strips(height, width, strip):
-        added: np.ndarray = noise.rows(height, width, rows).astype(accumulator.kind)
+        added = noise.rows(height, width, rows)
         for frame in frames:
             before = frame.pixels[rows].astype(accumulator.kind)
-            after = before + added
+            after = np.add(before, added, dtype=accumulator.kind)
             np.clip(after, lowest, highest, out=after)
             if display and display.padding:
                 np.copyto(after, before, where=display.is_padding(before) | display.is_padding(after))

@@ -14,6 +14,7 @@ from photos.display import ROWS
 from photos.photo import Photo
 from photos.read import frames_of, pixels_of
 
+SAMPLE = 16  # of so many copies without loss one is decoded again
 Z_RLE = 3  # zlib's strategy
 WEBP_SIDE, JPEG_SIDE = 16383, 65535
 
@@ -69,6 +70,21 @@ def _check(photo: Photo, output: Output) -> None:
         raise BadImage("transparency, and JPEG holds none; use format=png")
     if output == "jpeg" and photo.animation:
         raise BadImage("an animation, and JPEG holds one picture; use format=png or webp")
+
+
+def to_be_decoded(photo: Photo, output: Output, sha256: str) -> bool:
+    """Whether a copy is decoded again, whole, before it gets its name.
+
+    The bound is measured on the pixels that are encoded. What an encoder without loss makes of them can only be other
+    pixels where it is faulty: so one of ``SAMPLE`` still pictures in PNG or WebP is decoded, and all of whatever else.
+
+    Args:
+        photo: with its noise.
+        output: the format of the copy.
+        sha256: of the owner's file, which decides; so that the choice depends on nothing else.
+    """
+    still = output in ("png", "webp") and not photo.animation and not photo.dicom
+    return not still or int(sha256[:8], 16) % SAMPLE == 0
 
 
 def stored_as(photo: Photo, path: Path) -> bool:

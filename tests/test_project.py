@@ -28,6 +28,7 @@ OTHERS = (
     "loop_overhead_cpu.json",
     "data_cpu.json",
     "protect_cpu.json",
+    "protect_large_cpu.json",
     "scaling_cpu.json",
     "kills_cpu.json",
     "killed_grid_cpu.json",

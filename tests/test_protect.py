@@ -27,13 +27,15 @@ from gan.field import enlarged, grid_field, reduced
 from gan.noise import SIDE
 from gan.protection import TrainedGenerator
 from photos import folder as photo_folder
+from photos import noise as photo_noise
+from photos import write as photo_write
 from photos.manifest import MANIFEST, PARTIAL, PREVIOUS, Entry, entries, order
 from photos.noise import add_noise, noise_of, read_codes, whole
-from photos.photo import Animation, Photo
+from photos.photo import Animation, Photo, change_between
 from photos.protector import Protector
 from photos.read import read_middle, read_photo
 from photos.tree import PhotoTree
-from photos.write import save_photo
+from photos.write import save_photo, to_be_decoded
 
 ROOT = Path(__file__).parents[1]
 
@@ -777,9 +779,47 @@ def test_a_copy_that_does_not_decode_to_what_was_meant_is_never_named(
         true(Photo(photo.pixels ^ 1), file, output)
 
     monkeypatch.setattr(photo_folder, "save_photo", wrong)
+    monkeypatch.setattr(photo_write, "SAMPLE", 1)
     assert main(["protect", str(tmp_path / "in"), str(tmp_path / "out"), f"generator={generator}"]) == 2
     assert "decodes to other pixels" in capsys.readouterr().err
     assert "00.png" not in content(tmp_path / "out")
+
+
+def test_which_copies_are_decoded_again() -> None:
+    still = Photo(RNG.integers(0, 256, (6, 8, 3)).astype(np.uint8))
+    hashes = [hashlib.sha256(bytes([number])).hexdigest() for number in range(256)]
+    chosen = [to_be_decoded(still, "png", one) for one in hashes]
+    assert chosen == [to_be_decoded(still, "webp", one) for one in hashes]
+    assert 8 <= sum(chosen) <= 26
+    film = replace(still, animation=Animation((9, 9), 0))
+    assert all(to_be_decoded(still, "jpeg", one) and to_be_decoded(film, "png", one) for one in hashes)
+
+
+@pytest.mark.parametrize(("shape", "step"), [((300, 500, 3), 1), ((1024, 1700, 3), 2), ((2100, 1601, 1), 3)])
+def test_large_photos_are_read_from_small_copies_of_all_their_pixels(shape: tuple[int, ...], step: int) -> None:
+    pixels = np.asarray(smooth(*shape[:2]))[..., : shape[2]]
+    photo = Photo(pixels.copy())
+    assert photo.overview.size == (-(-shape[1] // step), -(-shape[0] // step))
+    for size in ((128, 128), (96, 64)):
+        wanted = ImageOps.fit(photo.image(), size[::-1], Image.Resampling.LANCZOS)
+        found = photo_noise.reduced(photo, shape[2], size)
+        assert np.abs(found.reshape(size[0], size[1], -1) - np.asarray(wanted, int).reshape(found.shape)).max() <= 2
+    seen = photo.overview
+    noise = noise_of(network(), torch.zeros(1, 2), photo, shape[2], 8.0)
+    assert photo.overview is seen
+    add_noise(photo, noise)
+    assert photo.overview is not seen
+
+
+def test_changes_add_up_exactly_whatever_their_size() -> None:
+    for most in (8, 11, 12, 255):
+        before = RNG.integers(0, 256, (400, 500, 3)).astype(np.uint8)
+        change = RNG.integers(-most, most + 1, before.shape)
+        after = (before + change).clip(0, 255).astype(np.uint8)
+        found, true = change_between(Photo(before), Photo(after)), after.astype(int) - before
+        assert found.squares == np.square(true).sum()
+        assert found.sums == tuple(true.sum((0, 1)))
+        assert found.largest == np.abs(true).max()
 
 
 def test_a_protection_that_breaks_its_bound_writes_nothing(generator: Path, tmp_path: Path) -> None:

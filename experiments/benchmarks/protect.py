@@ -5,7 +5,8 @@
     python -m experiments.benchmarks.protect images=100 rounds=3 workers=1 format=png root=imagenette_224_2500.zip
 
 The photos are the first of a folder or archive, or where there is none the embedded digits, scaled up to 224×224 JPEGs;
-they lie in two class folders. Protected with codes that are read from each photo, and with the folders' codes.
+they lie in two class folders. ``height=3000`` scales them up first, to 4000×3000 as cameras take them, saved as JPEG
+92; that result is ``protect_large_cpu.json``. Protected with codes read from each photo, and with the folders' codes.
 The generator has the default form and is not trained, which does not change its cost. Seconds of the processor beside
 those of the clock: on a machine that does other work only the former can be compared.
 """
@@ -42,13 +43,24 @@ from photos.photo import Photo
 from photos.protector import ClassChoice, Protector
 from photos.read import read_photo
 from photos.report import page
-from photos.write import save_photo, stored_as
+from photos.write import Z_RLE, save_photo, stored_as, to_be_decoded
 
 SIDE, TRAINED = 224, (64, 64)
+ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "PNG, level 1, runs alone (`format=png`)": ("PNG", {"compress_level": 1, "compress_type": Z_RLE}),
+    "PNG, level 1": ("PNG", {"compress_level": 1}),
+    "PNG, level 6": ("PNG", {"compress_level": 6}),
+    "WebP, method 0 (`format=webp`)": ("WEBP", {"lossless": True, "exact": True, "method": 0, "quality": 0}),
+    "WebP, method 2": ("WEBP", {"lossless": True, "exact": True, "method": 2, "quality": 25}),
+}
 
 
-def photos(folder: Path, count: int, root: Path) -> str:
-    """Fills two class folders in a folder with JPEGs; returns where they come from."""
+ENCODED = 50  # photos that ways to encode are compared on
+FILES = ("photos", "*/*"), ("bare0", "*"), ("ours0", "*/*")
+
+
+def photos(folder: Path, count: int, root: Path, height: int = 0) -> str:
+    """Fills two class folders in a folder with JPEGs, of their own size or scaled up; returns where they come from."""
     places = [folder / "0", folder / "1"]
     for place in places:
         place.mkdir(parents=True)
@@ -57,7 +69,7 @@ def photos(folder: Path, count: int, root: Path) -> str:
         for number, raw in enumerate(tree.read(tree.images[:count])):
             data = raw.read_bytes() if isinstance(raw, Path) else raw
             assert isinstance(data, bytes)
-            (places[number % 2] / f"{number:05d}.jpg").write_bytes(data)
+            (places[number % 2] / f"{number:05d}.jpg").write_bytes(scaled(data, height) if height else data)
         return root.name
     from sklearn.datasets import load_digits
 
@@ -65,6 +77,14 @@ def photos(folder: Path, count: int, root: Path) -> str:
         image = Image.fromarray((pixels * 15).astype("uint8")).convert("RGB")
         image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(places[number % 2] / f"{number:05d}.jpg", quality=90)
     return "digits, scaled up"
+
+
+def scaled(data: bytes, height: int) -> bytes:
+    """A picture as a photo of 4:3 and so many rows."""
+    buffer, size = io.BytesIO(), (height * 4 // 3, height)
+    with Image.open(io.BytesIO(data)) as image:
+        image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
 
 
 def untrained(folder: Path) -> Path:
@@ -114,8 +134,29 @@ def stages(protector: Protector, source: Path, passing: Path, output: Output, ba
             timed("add noise", add_noise, photo, noise)
             timed("encode", save_photo, photo, buffer, output)
             timed("encode", passing.write_bytes, buffer.getvalue())
-            timed("decode again", stored_as, photo, passing)
+            if to_be_decoded(photo, output, hashlib.sha256(buffer.getvalue()).hexdigest()):
+                timed("decode again", stored_as, photo, passing)
     return spent
+
+
+def encoders(protector: Protector, source: Path, count: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of the processor and kilobytes for each protected photo, by ways to encode it without loss."""
+    found: dict[str, dict[str, float]] = {}
+    paths = sorted(source.glob("*/*"))[:count]
+    for path in paths:
+        image = protector.protect_photo(read_photo(path.read_bytes()))[0].image()
+        for name, (kind, options) in ENCODERS.items():
+            buffer, started = io.BytesIO(), time.process_time()
+            image.save(buffer, kind, **options)
+            row = found.setdefault(name, {"milliseconds": 0.0, "kilobytes": 0.0})
+            row["milliseconds"] += 1000 * (time.process_time() - started) / len(paths)
+            row["kilobytes"] += buffer.tell() / 1000 / len(paths)
+    return found
+
+
+def size_of(folder: Path, pattern: str) -> int:
+    """Bytes of a folder's files."""
+    return sum(path.stat().st_size for path in folder.glob(pattern))
 
 
 def measured(work: Callable[..., Any], *arguments: Any) -> tuple[float, float]:
@@ -130,11 +171,14 @@ def main(arguments: list[str]) -> int:
     given = dict(argument.partition("=")[::2] for argument in arguments)
     count, rounds, workers = (int(given.get(k, v)) for k, v in (("images", 100), ("rounds", 3), ("workers", 1)))
     output: Output = given.get("format", "png")  # type: ignore[assignment]
+    height = int(given.get("height", 0))
     torch.set_num_threads(1)
     pairs, sorted_photos = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        origin = photos(folder / "photos", count, Path(given.get("root", "../shared/data/imagenette_224_2500.zip")))
+        origin = photos(
+            folder / "photos", count, Path(given.get("root", "../shared/data/imagenette_224_2500.zip")), height
+        )
         protector = Protector.load(untrained(folder))
         source, passing = folder / "photos", folder / "passing"
         profile = stages(protector, source, passing, output, protector.batch)  # warms up, too
@@ -149,13 +193,15 @@ def main(arguments: list[str]) -> int:
             pairs.append((measured(ours, turn, "read"), theirs))
             sorted_photos.append(measured(ours, turn, "folders"))
         again = measured(ours, 0, "read")
+        ways = encoders(protector, source, ENCODED)
+        sizes = [size_of(folder / name, pattern) for name, pattern in FILES]
         lines = folder / "ours0" / MANIFEST
         report = measured(page, lines, folder / "ours0", source, Summary(count), protector.card, evidence_of(None))
     total = sum(profile.values())
     result: dict[str, Any] = {
         "benchmark": "protect",
         "command": f"python -m experiments.benchmarks.protect images={count} rounds={rounds} workers={workers} "
-        f"format={output}",
+        f"format={output}" + (f" height={height}" if height else ""),
         "photos": origin,
         "images": count,
         "workers": workers,
@@ -172,13 +218,15 @@ def main(arguments: list[str]) -> int:
         "processor_seconds": {"ours": [own[1] for own, _ in pairs], "bare": [theirs[1] for _, theirs in pairs]},
         "ratio_without_reading": median(theirs[1] for _, theirs in pairs) / (total - profile["read the class"]),
         "read_alone_milliseconds": 1000 * alone / count,
+        "bytes": dict(zip(("photos", "bare", "copies"), sizes, strict=True)),
+        "encoders": ways,
         "report_processor_seconds": report[1],
         "again_processor_seconds": again[1],
         "shares": {step: seconds / total for step, seconds in profile.items()},
         "milliseconds": {step: 1000 * seconds / count for step, seconds in profile.items()},
         "environment": environment(),
     }
-    path = Path("results") / "protect_cpu.json"
+    path = Path("results") / ("protect_large_cpu.json" if height else "protect_cpu.json")
     path.parent.mkdir(exist_ok=True)
     write_json(path, result)
     print(

@@ -105,13 +105,24 @@ def protecting(result: dict[str, Any]) -> str:
             f"{result['milliseconds']['read the class']:.1f} ms per photo, {result['batch']} photos at a time; one at "
             f"a time {result['read_alone_milliseconds']:.1f} ms.",
             f"* Without any reading the ratio would be {result['ratio_without_reading']:.2f}: finding and adding the "
-            "noise and decoding every copy again are the rest.",
+            "noise, and decoding some copies again, are the rest.",
+            f"* The photos have {result['bytes']['photos'] / 1e6:.1f} MB, the copies "
+            f"{result['bytes']['copies'] / 1e6:.1f} MB; without noise, so encoded, they would have "
+            f"{result['bytes']['bare'] / 1e6:.1f} MB.",
             f"* The report takes {result['report_processor_seconds']:.1f} s of these figures; more photos hardly make "
             "it longer.",
             f"* A second call, which finds and verifies everything: {1000 * again / result['images']:.1f} ms per "
             "photo.",
             f"* On {result['environment']['device']}, threads: {result['workers']}{note}; medians of "
             f"{len(result['seconds']['ours'])} rounds in one run (`{result['command']}`).",
+            "",
+            as_table(
+                [["encoded as", "time per photo", "size of the copy"]]
+                + [
+                    [name, f"{row['milliseconds']:.1f} ms", f"{row['kilobytes']:,.0f} kB"]
+                    for name, row in result["encoders"].items()
+                ]
+            ),
         ]
     )
 
