@@ -29,6 +29,7 @@ OTHERS = (
     "data_cpu.json",
     "protect_cpu.json",
     "protect_large_cpu.json",
+    "visibility_cpu.json",
     "scaling_cpu.json",
     "kills_cpu.json",
     "killed_grid_cpu.json",

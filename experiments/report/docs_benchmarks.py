@@ -92,14 +92,15 @@ def protecting(result: dict[str, Any]) -> str:
     """The sentences about the cost of protecting a folder."""
     shares = ", ".join(f"{step} {100 * share:.0f} %" for step, share in result["shares"].items())
     again = result["again_processor_seconds"]
+    ours, bare = (result["images"] / result[f"{whose}images_per_processor_second"] for whose in ("", "bare_"))
     note = f" ({result['note']})" if result["note"] else ""
     return "\n".join(
         [
-            f"* {result['images_per_processor_second']:.0f} photos for each second of one core "
+            f"* {result['images_per_processor_second']:.3g} photos for each second of one core "
             f"({result['images']} of `{result['photos']}`, a generator of the default form), "
             f"{result['ratio']:.2f} of bare decoding and encoding with the same settings, which makes "
-            f"{result['bare_images_per_processor_second']:.0f}.",
-            f"* With the codes of class folders, which leaves reading out: {result['folders_images_per_second']:.0f} "
+            f"{result['bare_images_per_processor_second']:.3g}.",
+            f"* With the codes of class folders, which leaves reading out: {result['folders_images_per_second']:.3g} "
             f"photos per second, {result['folders_ratio']:.2f} of bare decoding and encoding.",
             f"* Where the time goes: {shares}. Reading the class takes "
             f"{result['milliseconds']['read the class']:.1f} ms per photo, {result['batch']} photos at a time; one at "
@@ -110,7 +111,7 @@ def protecting(result: dict[str, Any]) -> str:
             f"{result['bytes']['copies'] / 1e6:.1f} MB; without noise, so encoded, they would have "
             f"{result['bytes']['bare'] / 1e6:.1f} MB.",
             f"* The report takes {result['report_processor_seconds']:.1f} s of these figures; more photos hardly make "
-            "it longer.",
+            f"it longer. Without it the ratio is {bare / (ours - result['report_processor_seconds']):.2f}.",
             f"* A second call, which finds and verifies everything: {1000 * again / result['images']:.1f} ms per "
             "photo.",
             f"* On {result['environment']['device']}, threads: {result['workers']}{note}; medians of "
